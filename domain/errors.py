@@ -1,0 +1,81 @@
+"""Every error this project raises on purpose, by what to do next.
+
+DeskError
+├── SettingsError        fix a setting and restart
+├── DataError            this bar, row or file is refused; the others go on
+├── UnknownName          a name nobody knows; the message offers the nearest
+├── FeedUnavailable      nothing was fetched; try again later, what is kept still stands
+│   └── FeedLimit        asked for more than the source gives; ask for less
+├── BrokerUnavailable    nothing was sent; try again
+├── SignInNeeded         a person must act
+├── OrderRefused         the broker's final word
+├── OrderAmbiguous       sent, no certain answer; reconcile before anything else
+├── LeaseHeld            another engine acts on this ledger
+└── ModelError           a model that cannot be trusted
+
+A message names the thing, the rule and the cure.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeskError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class SettingsError(DeskError):
+    """A setting is missing or wrong: fix it and restart."""
+
+
+class DataError(DeskError, ValueError):
+    """A bar, row or file breaks a rule: it is refused, the others go on."""
+
+
+class UnknownName(DeskError, ValueError):
+    """A name nobody knows."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
+        """Names what was asked for and offers the nearest of `known`, or the list where it is short."""
+        known = list(known)
+        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1)
+        spelled = {k.lower(): k for k in known}
+        if near:
+            return cls(f"no {kind} is called {name!r}. Did you mean {spelled[near[0]]!r}?")
+        choices = ", ".join(sorted(known)[:12])
+        return cls(f"no {kind} is called {name!r}. There are: {choices or 'none'}")
+
+
+class FeedUnavailable(DeskError):
+    """The source gave nothing: try again later; candles already kept still stand."""
+
+
+class FeedLimit(FeedUnavailable):
+    """The source does not go that far back or that fine: ask for less."""
+
+
+class BrokerUnavailable(DeskError):
+    """Nothing was sent: it is safe to try again."""
+
+
+class SignInNeeded(DeskError):
+    """The broker wants a person to sign in."""
+
+
+class OrderRefused(DeskError):
+    """The broker's final no."""
+
+
+class OrderAmbiguous(DeskError):
+    """An order was sent and no certain answer came: reconcile, never repeat."""
+
+
+class LeaseHeld(DeskError):
+    """Another engine holds this ledger's lease."""
+
+
+class ModelError(DeskError):
+    """A model file or its metadata cannot be trusted."""

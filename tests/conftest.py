@@ -1,0 +1,45 @@
+"""What many tests stand on: an empty data folder, a clock that obeys, and real candles where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from domain.clock import ManualClock
+from settings import Settings
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the developer's own .env or environment."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings over an empty folder; the simulated market starts on a Friday morning."""
+    return Settings(data_dir=tmp_path / "data", simulated_start="2026-11-20T10:30")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Friday 20 November 2026, 10:30 New York."""
+    return ManualClock(datetime(2026, 11, 20, 15, 30, tzinfo=UTC))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real candles, where this machine has them."""
+    if not SHARED.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have the real candles in {SHARED.name}")
+        pytest.skip("the real candles are not on this machine")
+    return SHARED
