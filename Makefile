@@ -1,0 +1,47 @@
+# make run    the dashboard on http://127.0.0.1:8501
+# make test   lint, types, tests (browser tests too where a Chromium is found)
+# make prove  long campaigns; results go to docs/evidence/
+# make bench  speed beside peers; results go to benchmarks/RESULTS.md
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint types prove bench clean
+
+run: $(VENV)/run.stamp
+	@echo "The candlestick desk opens on http://127.0.0.1:$(PORT) (stop it with Ctrl+C)"
+	@exec $(BIN)/streamlit run streamlit_dashboard.py --server.port $(PORT)
+
+test: $(VENV)/dev.stamp lint types
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+prove: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.campaigns
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what the dashboard needs (a few minutes, once) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/run.stamp
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
