@@ -1,0 +1,116 @@
+"""A real server on a free port and a real Chromium in front of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import ROOT
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@dataclass(slots=True)
+class Server:
+    """A dashboard that runs: its address, its data folder and its process."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def start_server(data: Path, **env: str) -> Server:
+    """Start the dashboard over `data` and wait until it answers."""
+    port = free_port()
+    log = (data.parent / f"server-{port}.log").open("wb")
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_dashboard.py", "--server.port", str(port)]
+    settings = {"DATA_DIR": str(data), "SIMULATED_START": "2026-11-20T10:30", **env}
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
+            return Server(url, data, process)
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    process.kill()
+    pytest.fail(f"the dashboard did not start:\n{Path(log.name).read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The Chromium of this machine; CI must have one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have a Chromium: .ci/run installs it")
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A fresh dashboard over an empty data folder, its simulated market open."""
+    (tmp_path / "data").mkdir()
+    server = start_server(tmp_path / "data")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh visitor; an uncaught error in the page's scripts fails the test."""
+    context = browser.new_context(viewport=WIDE, accept_downloads=True)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+    assert errors == []

@@ -1,0 +1,76 @@
+"""The three things Streamlit has no widget for: the ticker strip, the live chart, and (inside it) the reading line.
+
+Each is a small script of its own beside this file. They ask `/live/...` once a second by themselves, so that a tick
+costs no Streamlit rerun, and they work out the age of what they show in the browser, so that a dead connection shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plotly
+import streamlit as st
+
+from ui.live import CHART_PATH, PLOTLY_PATH, QUOTES_PATH
+from ui.palettes import Palette
+
+_HERE = Path(__file__).parent
+
+
+def _text(*names: str) -> str:
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+_chart = st.components.v2.component(
+    "desk_chart",
+    html="<div class='dc'><div class='dc-read' aria-live='off'></div><div class='dc-plot'></div>"
+    "<div class='dc-veil' role='status'></div></div>",
+    css=_text("chart.css"),
+    js=_text("shared.js", "chart.js"),
+    isolate_styles=False,
+)
+_ticker = st.components.v2.component(
+    "desk_ticker",
+    html="<div class='dt'><div class='dt-bar'></div><div class='dt-chips' role='list'></div></div>",
+    css=_text("ticker.css"),
+    js=_text("shared.js", "ticker.js"),
+    isolate_styles=False,
+)
+
+
+def live_chart(query: dict[str, str], *, key: str, height: int) -> Any:
+    """The live candlestick chart of what `query` names (see `ui.live.read_view`), redrawn in place each second."""
+    data = {
+        "query": query,
+        "chart": _address(CHART_PATH),
+        "plotly": f"{_address(PLOTLY_PATH)}?v={plotly.__version__}",
+        "height": height,
+    }
+    return _chart(key=key, data=data, height=height)
+
+
+def ticker_strip(
+    symbols: list[str],
+    selected: str,
+    *,
+    colours: Palette,
+    key: str,
+    on_pick: Callable[[], None],
+    on_drop: Callable[[], None],
+) -> Any:
+    """The badges and one chip a symbol. A click picks it (`.picked`), its cross drops it (`.dropped`)."""
+    data = {
+        "symbols": symbols,
+        "selected": selected,
+        "quotes": _address(QUOTES_PATH),
+        "up": colours.up,
+        "down": colours.down,
+    }
+    return _ticker(key=key, data=data, on_picked_change=on_pick, on_dropped_change=on_drop)
+
+
+def _address(path: str) -> str:
+    base = (st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}{path}" if base else path

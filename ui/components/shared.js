@@ -1,0 +1,52 @@
+// Ask an address again and again, and know the age of the last good answer by the browser's own clock.
+const PACE_MS = 1000, GIVE_UP_MS = 4000;
+
+class Poller {
+  constructor(address, onAnswer, onBeat) {
+    this.address = address; this.onAnswer = onAnswer; this.onBeat = onBeat;
+    this.answered = null; this.problem = ''; this.failedSince = null; this.stopped = false; this.turn = 0;
+    this.timer = setInterval(() => this.onBeat(this), 500);
+    this.onVisible = () => { if (!document.hidden) this.now(); };
+    document.addEventListener('visibilitychange', this.onVisible);
+    this.now();
+  }
+  now() { clearTimeout(this.next); this.ask(++this.turn); }
+  async ask(turn) {
+    if (this.stopped) return;
+    const began = performance.now();
+    try {
+      const reply = await fetch(this.address(), {signal: AbortSignal.timeout(GIVE_UP_MS), cache: 'no-store'});
+      const body = await reply.json();
+      if (this.stopped || turn !== this.turn) return;
+      if (body.problem) { this.problem = body.problem; this.failedSince ??= began; }
+      else { this.problem = ''; this.failedSince = null; this.answered = performance.now(); await this.onAnswer(body); }
+    } catch (error) {
+      if (this.stopped || turn !== this.turn) return;
+      this.failedSince ??= began;
+    }
+    this.onBeat(this);
+    if (turn === this.turn) this.next = setTimeout(() => this.ask(++this.turn), Math.max(50, PACE_MS - (performance.now() - began)));
+  }
+  silence() { return this.answered === null ? null : (performance.now() - this.answered) / 1000; }
+  stop() { this.stopped = true; clearInterval(this.timer); clearTimeout(this.next); document.removeEventListener('visibilitychange', this.onVisible); }
+}
+
+const ageWords = s => s < 60 ? `${Math.round(s)} s` : s < 3600 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`;
+
+// One word for how far a reader may trust the newest price, and a sentence that says why.
+function trust(poller, status) {
+  const silence = poller.silence();
+  if (poller.failedSince !== null && (silence === null || silence > 3))
+    return {word: 'STALE', tone: 'bad', why: poller.problem || `The dashboard has not answered for ${ageWords(silence ?? (performance.now() - poller.failedSince) / 1000)}: prices are frozen. Trying again.`, age: silence};
+  if (!status) return {word: 'LOADING', tone: 'dim', why: 'Waiting for the first answer.'};
+  if (!status.live) return {word: 'NOT LIVE', tone: 'dim', why: 'These candles come from files; nothing moves.'};
+  if (status.age_s === null) return status.error
+    ? {word: 'STALE', tone: 'bad', why: `No price yet: ${status.error}`}
+    : {word: 'LOADING', tone: 'dim', why: 'Waiting for the first price.'};
+  const age = status.age_s + (silence ?? 0);
+  if (age > status.stale_after_s) return {word: 'STALE', tone: 'bad', age, why: `The newest price came ${ageWords(age)} ago. ${status.error || ''}`};
+  if (status.phase === 'closed') return {word: 'CLOSED', tone: 'dim', age, why: 'The market is closed: this is the last trade.'};
+  if (status.delayed_s > 0) return {word: 'DELAYED', tone: 'warn', age, why: `This source runs ${ageWords(status.delayed_s)} behind the market.`};
+  return {word: 'LIVE', tone: 'good', age, why: `The newest price came ${ageWords(age)} ago.`};
+}
+const escapeText = text => { const n = document.createElement('span'); n.textContent = text ?? ''; return n.innerHTML; };

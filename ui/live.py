@@ -1,0 +1,278 @@
+"""What the browser asks for once a second: the chart's changed part, and the ticker strip.
+
+The browser sends the revision it holds. While that still stands it gets only the forming bar; else the whole figure.
+Answers are made once for all viewers who look at the same thing, and cost no Streamlit rerun.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import plotly
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from domain.calendars import NEW_YORK, MarketState, Phase
+from domain.candles import timeframe
+from domain.clock import monotonic
+from domain.errors import DeskError, UnknownName
+from domain.instruments import Instrument, instrument
+from performance_utils import Desk, LiveCandles, Standing, desk
+from ui import charts, palettes
+from ui.charts import Study, View
+
+CHART_PATH = "/live/chart"
+QUOTES_PATH = "/live/quotes"
+PLOTLY_PATH = "/live/plotly.min.js"
+MOST_STUDIES = 12
+ZONES = ("America/New_York", "UTC")
+STALE_AFTER_S = 5.0
+
+
+class Shared:
+    """The last few answers by what they answer; built once even when many ask at the same moment."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            gate = self._locks.setdefault(key, threading.Lock())
+        with gate:
+            if key in self._kept:
+                return self._kept[key]
+            value = build()
+            with self._lock:
+                self._kept[key] = value
+                while len(self._kept) > self._most:
+                    self._kept.popitem(last=False)
+                self._locks.pop(key, None)
+            return value
+
+
+_bases = Shared(64)
+_tails = Shared(256)
+
+
+def read_view(query: Any) -> View:
+    """A View from an address; ValueError names what is wrong in it."""
+    studies = [text for text in query.get("studies", "").split(",") if text]
+    if len(studies) > MOST_STUDIES:
+        raise ValueError(f"studies: at most {MOST_STUDIES} at once, got {len(studies)}")
+    palette, zone = query.get("palette", palettes.DEFAULT), query.get("zone", ZONES[0])
+    if palette not in palettes.PALETTES:
+        raise UnknownName.of("palette", palette, palettes.PALETTES)
+    if zone not in ZONES:
+        raise UnknownName.of("zone", zone, ZONES)
+    return View(
+        tf=timeframe(query.get("tf", "5m")).name,
+        studies=tuple(Study.parse(text) for text in studies),
+        patterns=tuple(name for name in query.get("patterns", "").split(",") if name),
+        extended=query.get("extended", "1") == "1",
+        palette=palette,
+        zone=zone,
+        bars=_bars(query.get("bars", "500")),
+    )
+
+
+def _bars(text: str) -> int:
+    if not text.isdecimal() or not 20 <= int(text) <= 1000:
+        raise ValueError(f"bars must be a whole number from 20 to 1000: got {text!r}")
+    return int(text)
+
+
+def chart_answer(here: Desk, symbol: str, view: View, held: str) -> bytes:
+    """What `/live/chart` sends: `base` only where the browser's revision `held` no longer stands."""
+    live = here.live(symbol, view.tf, view.bars + charts.WARM_UP_BARS)
+    base_key = (live.revision, view)
+    revision = f"{live.revision}.{abs(hash(view)) % 10**8:08d}"
+    answer: dict[str, Any] = {"rev": revision, "status": status(here, live)}
+    tail_key = (base_key, live.forming)
+    answer["tail"] = orjson.Fragment(
+        _tails.get(tail_key, lambda: orjson.dumps(charts.tail(live.closed, live.forming, live.instrument, view)))
+    )
+    if held != revision:
+        answer["base"] = orjson.Fragment(_bases.get(base_key, lambda: _base(live, view)))
+    return orjson.dumps(answer)
+
+
+def _base(live: LiveCandles, view: View) -> bytes:
+    figure, about = charts.base(
+        live.closed, live.instrument, view, watermark="SIMULATED" if live.answer.simulated else ""
+    )
+    whole = {**figure.to_plotly_json(), "about": about}
+    for trace in whole["data"][: about["on_every_bar"]]:
+        del trace["x"]  # the same times for every line: sent once, beside the figure
+    return orjson.dumps(whole, default=lambda texts: texts.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def status(here: Desk, live: LiveCandles) -> dict[str, Any]:
+    """Where the chart's bars come from, how old the newest price is, and what to say about it."""
+    standing = here.board.get(live.instrument.symbol)
+    answer = live.answer
+    return {
+        **market_words(here, live.instrument),
+        **_freshness(here, live.instrument, standing if answer.live else None, answer.live),
+        "sources": list(answer.sources),
+        "simulated": answer.simulated,
+        "notes": list(answer.notes),
+        "feed_error": answer.feed_error,
+        "bars": len(live.closed),
+        "last_bar": live.closed.index[-1].isoformat() if len(live.closed) else None,
+        "last_close": float(live.closed["close"].iloc[-1]) if len(live.closed) else None,
+        "last": float(standing.quote.last) if standing and answer.live else None,
+    }
+
+
+def market_words(here: Desk, what: Instrument) -> dict[str, Any]:
+    """The badge: phase, what comes next in New York time, and the market's own clock for the browser to run on."""
+    now = here.clock.now()
+    state = what.calendar.state(now)
+    return {
+        "phase": state.phase.value,
+        "next": _next_words(state, now, what),
+        "now_ms": int(now.timestamp() * 1000),
+        "clock_note": here.market.clock_note,
+    }
+
+
+def _next_words(state: MarketState, now: datetime, what: Instrument) -> str:
+    if what.is_crypto:
+        return "trades around the clock"
+    if state.changes_at is None:
+        return "no session known"
+    local = state.changes_at.astimezone(NEW_YORK)
+    same_day = local.date() == now.astimezone(NEW_YORK).date()
+    when = f"{local:%H:%M}" if same_day else f"{local:%a %d %b %H:%M}"
+    verb = {Phase.OPEN: "opens", Phase.CLOSED: "closes"}[state.next_phase or Phase.CLOSED]
+    if state.phase is Phase.AFTER:
+        verb = "after hours end"
+    return f"{verb} {when} New York"
+
+
+def _freshness(here: Desk, what: Instrument, standing: Standing | None, live: bool) -> dict[str, Any]:
+    poll_s = here.market.poll_s
+    if standing is None:
+        return {
+            "live": live,
+            "age_s": None,
+            "stale_after_s": STALE_AFTER_S,
+            "delayed_s": 0,
+            "error": here.board.error,
+        }
+    return {
+        "live": live,
+        "age_s": round(monotonic() - standing.came, 2),
+        "quote_ms": int(standing.quote.time.timestamp() * 1000),
+        "stale_after_s": max(STALE_AFTER_S, poll_s * 3),
+        "delayed_s": standing.quote.delayed_s,
+        "error": here.board.error,
+    }
+
+
+def quotes_answer(here: Desk, symbols: list[str]) -> bytes:
+    """What `/live/quotes` sends: one chip a symbol, and how fresh the whole strip is."""
+    here.board.want(symbols)
+    standings = {s: here.board.get(s) for s in symbols}
+    known = [s for s in standings.values() if s is not None]
+    newest = max((s.came for s in known), default=None)
+    lead = instrument(next((s for s in symbols if not instrument(s).is_crypto), "SPY"))
+    return orjson.dumps(
+        {
+            **market_words(here, lead),
+            "chips": [_chip(s, standing) for s, standing in standings.items()],
+            "age_s": None if newest is None else round(monotonic() - newest, 2),
+            "stale_after_s": max(STALE_AFTER_S, here.market.poll_s * 3),
+            "delayed_s": max((s.quote.delayed_s for s in known), default=0),
+            "error": here.board.error,
+            "source": here.market.label,
+            "simulated": here.market.simulated,
+            "live": here.market.quotes_live,
+        }
+    )
+
+
+def _chip(symbol: str, standing: Standing | None) -> dict[str, Any]:
+    what = instrument(symbol)
+    if standing is None:
+        return {"symbol": symbol, "name": what.name, "last": None}
+    quote = standing.quote
+    last = float(quote.last)
+    decimals = max(what.decimals, 4 if last < 1 else 2)
+    return {
+        "symbol": symbol,
+        "name": what.name,
+        "last": f"{last:,.{decimals}f}",
+        "change": None if quote.change is None else round(float(quote.change) * 100, 2),
+        "as_of": quote.time.isoformat(),
+    }
+
+
+@functools.cache
+def _plotly_gzip() -> bytes:
+    return gzip.compress(_plotly_file().read_bytes(), 6)
+
+
+def _plotly_file() -> Path:
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+async def _chart(request: Request) -> Response:
+    query = request.query_params
+    try:
+        view = read_view(query)
+        body = await run_in_threadpool(chart_answer, desk(), query.get("symbol", ""), view, query.get("rev", ""))
+    except (DeskError, ValueError) as error:
+        return JSONResponse({"problem": str(error), "kind": type(error).__name__}, 422 if _asked_wrong(error) else 503)
+    return _json(request, body)
+
+
+async def _quotes(request: Request) -> Response:
+    try:
+        asked = [instrument(s).symbol for s in request.query_params.get("symbols", "").split(",") if s][:80]
+        body = await run_in_threadpool(quotes_answer, desk(), asked)
+    except (DeskError, ValueError) as error:
+        return JSONResponse({"problem": str(error)}, 422 if _asked_wrong(error) else 503)
+    return _json(request, body)
+
+
+async def _plotly(request: Request) -> Response:
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return FileResponse(_plotly_file(), media_type="text/javascript", headers=headers)
+    body = await run_in_threadpool(_plotly_gzip)
+    return Response(body, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
+
+
+def _asked_wrong(error: Exception) -> bool:
+    return isinstance(error, ValueError)
+
+
+def _json(request: Request, body: bytes) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if len(body) > 4000 and "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers["Content-Encoding"] = gzip.compress(body, 4), "gzip"
+    return Response(body, media_type="application/json", headers=headers)
+
+
+ROUTES = [
+    Route(CHART_PATH, _chart),
+    Route(QUOTES_PATH, _quotes),
+    Route(PLOTLY_PATH, _plotly),
+]

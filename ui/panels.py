@@ -1,0 +1,96 @@
+"""Blocks of the live dashboard below and beside the chart."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from domain.errors import DeskError
+from ui import forms, tables
+from ui.live import read_view
+from ui.session import Open
+
+
+def chart_height(query: dict[str, str]) -> int:
+    """Tall enough that each panel can be read."""
+    panels = sum(text.split(":")[0] not in forms.ON_PRICE for text in query["studies"].split(",") if text)
+    return 590 + 80 * panels
+
+
+def nothing_watched(app: Open) -> None:
+    """The empty watch list: what will appear here and what to do next."""
+    st.subheader("No symbols yet")
+    st.write("Search for a symbol or a company; its live candles, patterns and indicators appear here.")
+    forms.add_symbol(app)
+
+
+def chart_notes(app: Open, query: dict[str, str]) -> None:
+    """Where the candles come from, and what a reader should know about them."""
+    try:
+        answer = app.desk.live(query["symbol"], query["tf"], read_view(query).bars).answer
+    except (DeskError, ValueError):
+        return  # the chart itself says what is wrong
+    sources = ", ".join(answer.sources) or "no source"
+    st.caption(f"Candles: {sources}. {app.desk.market.limits}")
+    for note in answer.notes:
+        st.caption(f":material/info: {note}")
+    if answer.feed_error:
+        st.warning(f"{answer.feed_error} Showing the candles that are kept.", icon=":material/cloud_off:")
+
+
+def pattern_panels(app: Open, query: dict[str, str]) -> None:
+    """The list of marks, and the test of what they were worth."""
+    marks, edge = st.tabs(["Patterns on this chart", "Pattern edge"], on_change="rerun", key="desk_pattern_tabs")
+    if marks.open:
+        with marks:
+            _marks(app, query)
+    if edge.open:
+        with edge:
+            _edge(app, query)
+
+
+@st.fragment(run_every=15)
+def _marks(app: Open, query: dict[str, str]) -> None:
+    try:
+        view = read_view(query)
+        live = app.desk.live(query["symbol"], view.tf, view.bars)
+    except (DeskError, ValueError) as error:
+        st.info(str(error), icon=":material/info:")
+        return
+    table = tables.pattern_table(live.closed, live.instrument, view)
+    if table.empty:
+        st.info(
+            "None of the chosen patterns stands on this chart. Choose others under More.",
+            icon=":material/search:",
+        )
+        return
+    st.dataframe(table, hide_index=True, column_config=tables.pattern_columns(view), key="desk_marks")
+
+
+def _edge(app: Open, query: dict[str, str]) -> None:
+    st.caption(
+        "Did a pattern on this symbol and timeframe ever pay? Forward return and hit rate **minus** those of every "
+        "bar, with a 95 % bootstrap interval, corrected for the number of patterns tried."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        horizon = st.number_input("Bars ahead", 1, 60, 5, key="desk_horizon", width=140)
+        every = st.toggle("All 61 patterns", key="desk_edge_all")
+    view = read_view(query)
+    try:
+        answer = app.desk.candles(query["symbol"], view.tf, tables.EDGE_DAYS[view.tf])
+    except DeskError as error:
+        st.info(str(error), icon=":material/info:")
+        return
+    if answer.simulated:
+        st.warning(
+            "SIMULATED prices: an edge found here says nothing about a real market.",
+            icon=":material/science:",
+        )
+    table = tables.edge_table(answer.candles, () if every else view.patterns, int(horizon))
+    st.caption(tables.edge_span(answer.candles, view))
+    st.dataframe(
+        tables.edge_view(table),
+        hide_index=True,
+        column_config=tables.EDGE_COLUMNS,
+        height=360,
+        key="desk_edge",
+    )

@@ -1,0 +1,103 @@
+"""The settings page's blocks. A change is kept at once and said; a wrong one changes nothing."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import bootstrap
+from domain import registry
+from domain.errors import DeskError
+from ui import tables
+from ui.palettes import PALETTES
+from ui.session import Open
+
+ZONES = {"America/New_York": "New York (the exchange's own)", "UTC": "UTC"}
+
+
+def data_source(app: Open) -> None:
+    """Which feed serves candles and quotes, with its limits; a choice here wins over DATA_SOURCE."""
+    market = app.desk.market
+    if market.simulated:
+        st.warning(
+            "**SIMULATED.** The prices on every chart are made up. They teach the desk, not the market.",
+            icon=":material/science:",
+        )
+    names = registry.names("feeds")
+    now = app.desk.settings.data_source
+    chosen = st.radio(
+        "Candles and quotes come from",
+        names,
+        index=names.index(now),
+        format_func=lambda name: registry.part("feeds", name).label,
+        captions=[registry.part("feeds", name).limits for name in names],
+        key="desk_source",
+    )
+    if chosen != now:
+        _switch(chosen)
+    st.caption("Your own files always come first, then the candles kept on this machine, then this source.")
+    if market.clock_note:
+        st.info(market.clock_note, icon=":material/schedule:")
+        if st.button("Skip to the next open", key="desk_skip", help="Moves the simulated clock forward, never back"):
+            market.skip_to_open()
+            st.rerun()
+    kept = tables.kept_table(app.desk.market.kept())
+    st.subheader("Candles kept on this machine")
+    if kept.empty:
+        st.write("None yet. What a real source sends is kept here, with its origin; simulated bars never are.")
+    else:
+        st.dataframe(kept, hide_index=True, key="desk_kept")
+
+
+def _switch(name: str) -> None:
+    try:
+        with st.spinner("Opening the source …"):
+            bootstrap.choose_source(name)
+    except DeskError as error:
+        st.error(f"{error} The desk stays with the source it had.", icon=":material/error:")
+        return
+    st.rerun()
+
+
+def appearance(app: Open) -> None:
+    """Colours of up and down, and the zone of the time axis."""
+    palette = st.radio(
+        "Candle colours",
+        list(PALETTES),
+        index=list(PALETTES).index(app.palette),
+        format_func=lambda name: PALETTES[name].label,
+        key="desk_palette",
+    )
+    zone = st.radio(
+        "Time on charts and tables",
+        list(ZONES),
+        index=list(ZONES).index(app.zone),
+        format_func=lambda name: ZONES[name],
+        key="desk_zone",
+    )
+    for name, value, before in (("palette", palette, app.palette), ("zone", zone, app.zone)):
+        if value != before:
+            app.people.prefer(name, value)
+            st.toast("Saved", icon=":material/check:")
+
+
+def your_files(app: Open) -> None:
+    """What was found in the user's folder, and what was refused in it and why."""
+    folder = app.desk.settings.files_dir
+    st.write(f"Put CSV or Parquet files into `{folder}`; they are read within seconds, no restart needed.")
+    with st.expander("What a file must look like"):
+        st.markdown(tables.FILE_RULES)
+        st.markdown(app.desk.market.file_rules)
+    if st.button("Look again", icon=":material/refresh:", key="desk_reread"):
+        st.rerun()
+    refused = tables.refused_table(app.desk.market.refused())
+    if not refused.empty:
+        verb = "is" if len(refused) == 1 else "are"
+        st.error(f"{len(refused)} of your files {verb} not used.", icon=":material/error:")
+        st.dataframe(refused, hide_index=True, key="desk_refused")
+    held = tables.holdings_table(app.desk.market.holdings())
+    if held.empty and refused.empty:
+        st.info("The folder is empty. Charts show the chosen data source.", icon=":material/folder_open:")
+    elif not held.empty:
+        st.dataframe(held, hide_index=True, key="desk_held")
+    for note in app.desk.market.file_notes():
+        st.caption(f":material/info: {note}")

@@ -1,0 +1,48 @@
+"""How a page begins: its title, the desk, and who is asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import bootstrap
+from desk.people import People
+from performance_utils import Desk
+from ui import palettes
+
+ICON = str(Path(__file__).parent / "icon.png")
+# No icons: Streamlit fetches a page's icon from a server of its own, and this desk asks nobody but its data source.
+PAGES: list[dict[str, Any]] = [
+    {"page": "pages/live_dashboard.py", "title": "Live dashboard", "default": True},
+    {"page": "pages/settings.py", "title": "Settings", "url_path": "settings"},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What a page works with."""
+
+    desk: Desk
+    people: People
+    preferences: dict[str, Any]
+
+    @property
+    def palette(self) -> str:
+        """The chosen colours; the first ones where the choice is gone."""
+        chosen = self.preferences.get("palette", palettes.DEFAULT)
+        return chosen if chosen in palettes.PALETTES else palettes.DEFAULT
+
+    @property
+    def zone(self) -> str:
+        """The zone of the charts' time axis."""
+        return self.preferences.get("zone", "America/New_York")
+
+
+def open_page(title: str) -> Open:
+    """Every page's first line. A deep link may run a page without the entry script, so all it needs comes from here."""
+    st.set_page_config(page_title=f"{title} · Candlestick desk", page_icon=ICON, layout="wide")
+    people = bootstrap.people()
+    return Open(bootstrap.start(), people, people.preferences())
