@@ -1,0 +1,1 @@
+"""Research: what the numbers say, and how far they can be believed."""
