@@ -57,14 +57,16 @@ def start() -> Desk:
 
 
 def choose_source(name: str) -> Desk:
-    """Remember another data source and switch every viewer of this server to it."""
+    """Switch every viewer of this server to another data source and remember it; one that cannot open (SettingsError)
+    changes nothing."""
     global _started
     registry.check_name("feeds", name)
-    people().prefer("data_source", name)
     with _starting:
-        _started = Desk(effective_settings())
-        performance_utils.use_desk(_started)
-        return _started
+        new = Desk(effective_settings().model_copy(update={"data_source": name}))
+        people().prefer("data_source", name)
+        _started = new
+        performance_utils.use_desk(new)
+        return new
 
 
 @contextlib.asynccontextmanager

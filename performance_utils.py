@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import threading
+import zlib
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -186,9 +187,11 @@ class _Kept:
 class Desk:
     """Everything a page may ask about the market: one for the process, shared by all viewers."""
 
-    def __init__(self, settings: settings_file.Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: settings_file.Settings, clock: Clock | None = None, market: Market | None = None
+    ) -> None:
         self.settings = settings
-        self.market = open_market(settings, clock or SystemClock())
+        self.market = market or open_market(settings, clock or SystemClock())
         self.board = QuoteBoard(self.market)
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._minutes: dict[tuple[str, str], tuple[datetime, Bar | None]] = {}
@@ -230,8 +233,7 @@ class Desk:
                 answer = bridge().run(self.market.window(what, tf, bars=max(bars, kept.bars)))
                 kept.answer, kept.bars = answer, max(bars, kept.bars)
                 kept.last_bucket, kept.asked = self._bucket(what, tf), monotonic()
-                last = answer.candles.index[-1].isoformat() if len(answer.candles) else ""
-                kept.revision = f"{what.symbol}.{tf.name}.{len(answer.candles)}.{last}"
+                kept.revision = _revision(what, tf, answer)
             return kept
 
     def _outdated(self, kept: _Kept, what: Instrument, tf: cd.Timeframe) -> bool:
@@ -281,6 +283,14 @@ class Desk:
         bar = _bar(whole, -1) if len(whole) and whole.index[-1] == pd.Timestamp(begin) else None
         self._minutes[key] = (until, bar)
         return bar
+
+
+def _revision(what: Instrument, tf: cd.Timeframe, answer: Answer) -> str:
+    """A name for these bars from this source; other bars, or other prices in them, have another."""
+    told = zlib.crc32(cd.nanos(answer.candles).tobytes())
+    for column in cd.COLUMNS:
+        told = zlib.crc32(answer.candles[column].to_numpy().tobytes(), told)
+    return f"{what.symbol}.{tf.name}.{'+'.join(answer.sources)}.{told:08x}"
 
 
 def _bar(candles: pd.DataFrame, at: int) -> Bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from domain import registry
 from domain.errors import DeskError
 from ui import forms, tables
 from ui.live import read_view
@@ -29,8 +30,9 @@ def chart_notes(app: Open, query: dict[str, str]) -> None:
         answer = app.desk.live(query["symbol"], query["tf"], read_view(query).bars).answer
     except (DeskError, ValueError):
         return  # the chart itself says what is wrong
-    sources = ", ".join(answer.sources) or "no source"
-    st.caption(f"Candles: {sources}. {app.desk.market.limits}")
+    for name in answer.sources:
+        part = registry.part("feeds", name)
+        st.caption(f"Candles: {part.label}. {part.limits}")
     for note in answer.notes:
         st.caption(f":material/info: {note}")
     if answer.feed_error:

@@ -1,0 +1,197 @@
+"""ui/live.py: what the browser is told each second, and what it is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+
+import performance_utils as pu
+from domain.clock import ManualClock
+from feeds.files import FilesFeed
+from feeds.market import Market
+from feeds.store import CandleStore
+from settings import Settings
+from tests.fakes import ScriptedFeed
+from ui import live
+
+QUERY = {"tf": "5m", "studies": "ema:9,rsi:14", "patterns": "Hammer", "bars": "100"}
+
+
+@pytest.fixture
+def feed(clock: ManualClock) -> ScriptedFeed:
+    return ScriptedFeed(clock)
+
+
+@pytest.fixture
+def desk(settings: Settings, clock: ManualClock, feed: ScriptedFeed) -> Iterator[pu.Desk]:
+    market = Market(FilesFeed(settings, clock), CandleStore(settings.store_dir, clock), feed, clock)
+    desk = pu.Desk(settings, market=market)
+    pu.use_desk(desk)
+    yield desk
+    pu.use_desk(None)
+
+
+def ask(desk: pu.Desk, held: str = "", symbol: str = "AAPL") -> dict[str, Any]:
+    desk.live(symbol, "5m", 100)
+    pu.bridge().run(desk.board.refresh())
+    return json.loads(live.chart_answer(desk, symbol, live.read_view(QUERY), held))
+
+
+async def get(path: str, query: str = "", accept: str = "") -> tuple[int, dict[str, str], bytes]:
+    """One GET through the routes as the server runs them."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"accept-encoding", accept.encode())],
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("127.0.0.1", 80),
+        "root_path": "",
+    }
+    await Starlette(routes=live.ROUTES)(scope, receive, send)
+    headers = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(m.get("body", b"") for m in sent[1:])
+
+
+def test_a_browser_that_holds_the_figure_gets_only_what_changed(desk: pu.Desk) -> None:
+    first = ask(desk)
+    second = ask(desk, held=first["rev"])
+
+    assert len(first["base"]["about"]["times"]) == 100
+    assert "base" not in second
+    assert second["rev"] == first["rev"]
+    assert len(json.dumps(second["tail"])) < 400
+    assert set(second["tail"]["lines"]) == {"EMA 9", "RSI 14"}
+
+
+def test_a_browser_with_an_old_figure_gets_the_whole_again(desk: pu.Desk, clock: ManualClock) -> None:
+    first = ask(desk)
+    clock.advance(minutes=5)
+
+    assert "base" in ask(desk, held=first["rev"])
+    assert "base" in ask(desk, held="from another server")
+
+
+def test_a_hundred_viewers_cost_one_figure_and_one_tail(desk: pu.Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = {"base": 0, "tail": 0}
+    monkeypatch.setattr(live, "_bases", live.Shared(8))
+    monkeypatch.setattr(live, "_tails", live.Shared(8))
+    for name in built:
+        plain = getattr(live.charts, name)
+
+        def counted(*args: Any, _name: str = name, _plain: Any = plain, **kwargs: Any) -> Any:
+            built[_name] += 1
+            return _plain(*args, **kwargs)
+
+        monkeypatch.setattr(live.charts, name, counted)
+    ask(desk)
+    view = live.read_view(QUERY)
+
+    for _ in range(100):
+        live.chart_answer(desk, "AAPL", view, "")
+
+    assert built == {"base": 1, "tail": 1}
+
+
+def test_mended_prices_are_another_figure(desk: pu.Desk, feed: ScriptedFeed) -> None:
+    """The same times from the same source with one other price must not be taken for the figure already held."""
+    whole = desk.live("AAPL", "5m", 100)
+    mended = whole.answer.candles.copy()
+    mended.iloc[3, 3] += 0.01
+
+    assert pu._revision(whole.instrument, whole.tf, replace(whole.answer, candles=mended)) != whole.revision
+
+
+def test_the_status_tells_source_age_and_market(desk: pu.Desk) -> None:
+    status = ask(desk)["status"]
+
+    assert status["sources"] == ["scripted"]
+    assert status["simulated"] is False
+    assert (status["phase"], status["next"]) == ("open", "closes 16:00 New York")
+    assert 0 <= status["age_s"] < 5
+    assert status["live"] is True
+
+
+def test_an_outage_is_told_and_the_candles_stay(desk: pu.Desk, feed: ScriptedFeed, clock: ManualClock) -> None:
+    ask(desk)
+    feed.fails = lambda symbol: "the line is dead"
+    clock.advance(minutes=6)
+
+    answer = ask(desk)
+
+    assert answer["status"]["feed_error"] == "the line is dead"
+    assert answer["status"]["error"] == "the line is dead"
+    assert len(answer["base"]["about"]["times"]) == 100
+
+
+def test_chips_carry_price_change_and_sign(desk: pu.Desk) -> None:
+    desk.board.want(["AAPL", "BTCUSDT"])
+    pu.bridge().run(desk.board.refresh())
+
+    strip = json.loads(live.quotes_answer(desk, ["AAPL", "BTCUSDT", "MSFT"]))
+
+    assert [(c["symbol"], c["last"], c.get("change")) for c in strip["chips"]] == [
+        ("AAPL", "100.00", 25.0),
+        ("BTCUSDT", "100.00", 25.0),
+        ("MSFT", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("symbol=AAPL&tf=7m", "no timeframe is called '7m'"),
+        ("symbol=AAPL&bars=5000", "bars must be a whole number from 20 to 1000"),
+        ("symbol=AAPL&studies=bolinger", "Did you mean 'bollinger'"),
+        ("symbol=AAPL&studies=" + ",".join(["sma"] * 13), "at most 12 at once"),
+        ("symbol=AAPL&palette=pink", "no palette is called 'pink'"),
+        ("symbol=AAPL&zone=Mars", "no zone is called 'Mars'"),
+        ("symbol=AAPL&patterns=Hamer", "Did you mean"),
+        ("symbol=..%2F..%2Fetc", "a symbol is up to 15"),
+    ],
+)
+async def test_a_wrong_question_is_refused_in_words(desk: pu.Desk, query: str, said: str) -> None:
+    status, _, body = await get(live.CHART_PATH, query)
+
+    assert status == 422
+    assert said in json.loads(body)["problem"]
+
+
+async def test_a_feed_that_gives_nothing_is_an_outage_not_a_mistake(desk: pu.Desk, feed: ScriptedFeed) -> None:
+    feed.fails = lambda symbol: "no network"
+
+    status, _, body = await get(live.CHART_PATH, "symbol=AAPL")
+
+    assert (status, json.loads(body)["problem"]) == (503, "no network")
+
+
+async def test_big_answers_travel_packed(desk: pu.Desk) -> None:
+    status, headers, body = await get(live.CHART_PATH, "symbol=AAPL&tf=5m", accept="gzip")
+
+    assert (status, headers["content-encoding"], headers["cache-control"]) == (200, "gzip", "no-store")
+    assert json.loads(gzip.decompress(body))["base"]["data"][0]["type"] == "candlestick"
+
+
+async def test_the_chart_library_is_the_installed_one(desk: pu.Desk) -> None:
+    status, headers, body = await get(live.PLOTLY_PATH, accept="gzip")
+
+    assert status == 200
+    assert "immutable" in headers["cache-control"]
+    assert b"plotly.js v" in gzip.decompress(body)[:200]
