@@ -7,6 +7,7 @@ Frames are checked once, at the border, by `check`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -170,9 +171,7 @@ def ends(opens: npt.NDArray[np.int64], tf: Timeframe, instrument: Instrument) ->
     s = instrument.calendar.sessions
     at, phase = instrument.calendar.locate(opens)
     safe = np.maximum(at, 0)
-    part_ends = np.select(
-        [phase == 1, phase == 2, phase == 3], [s.open[safe], s.close[safe], s.post[safe]], opens
-    )
+    part_ends = np.select([phase == 1, phase == 2, phase == 3], [s.open[safe], s.close[safe], s.post[safe]], opens)
     return part_ends if tf.daily else np.minimum(opens + tf.nanos, np.maximum(part_ends, opens))
 
 
@@ -240,18 +239,28 @@ def _frame_faults(candles: pd.DataFrame) -> list[Fault]:
     return [Fault(-1, "not a number", f"column {c} holds {candles[c].dtype}") for c in texts]
 
 
-def _row_rules(candles, instrument, tf, now):  # type: ignore[no-untyped-def]
+Rule = tuple[str, Mask, Callable[[int], str]]
+
+
+def _row_rules(
+    candles: pd.DataFrame, instrument: Instrument | None, tf: Timeframe | None, now: datetime | None
+) -> Iterator[Rule]:
     """(rule, mask of bad rows, row -> what was found), the most telling rule first."""
     o, h, l, c, v = (candles[name].to_numpy(np.float64) for name in COLUMNS)  # noqa: E741 - the field's letters
     prices = np.column_stack([o, h, l, c])
     every = np.column_stack([prices, v])
     times = nanos(candles)
-    show = lambda r: f"{candles.index[r].isoformat()} open {o[r]:g} high {h[r]:g} low {l[r]:g} close {c[r]:g}"  # noqa: E731
-    when = lambda r: candles.index[r].isoformat()  # noqa: E731
+
+    def when(r: int) -> str:
+        return str(candles.index[r].isoformat())
+
+    def show(r: int) -> str:
+        return f"{when(r)} open {o[r]:g} high {h[r]:g} low {l[r]:g} close {c[r]:g}"
+
     yield "no time", np.asarray(candles.index.isna()), lambda r: "the time is missing"
     yield "NaN", np.isnan(every).any(axis=1), lambda r: f"{show(r)} volume {v[r]:g}"
     yield "infinite", np.isinf(every).any(axis=1), lambda r: f"{show(r)} volume {v[r]:g}"
-    yield "not above zero", (prices <= 0).any(axis=1), show
+    yield "not above zero", np.asarray((prices <= 0).any(axis=1)), show
     yield "negative volume", v < 0, lambda r: f"{when(r)} volume {v[r]:g}"
     yield "high below low", h < l, show
     yield "high below open or close", h < np.maximum(o, c), show

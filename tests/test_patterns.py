@@ -315,10 +315,12 @@ def test_marks_list_what_fired_and_where_to_draw_it():
 
     grades = detect(candles, SIX)
     assert len(found) == int((grades != 0).to_numpy().sum())
-    assert list(found.columns) == ["position", "time", "name", "label", "grade", "price", "text"]
+    assert list(found.columns) == ["position", "time", "name", "label", "grade", "side", "price", "text"]
     assert found["position"].is_monotonic_increasing
     low, high = candles["low"].to_numpy()[found["position"]], candles["high"].to_numpy()[found["position"]]
-    assert np.where(found["grade"] > 0, found["price"] < low, found["price"] > high).all()
+    assert np.where(found["side"] > 0, found["price"] < low, found["price"] > high).all()
+    assert set(found.loc[found["name"] == "Doji", "side"]) <= {0}
+    assert (found.loc[found["name"].str.contains("ngulfing"), "grade"] * found["side"]).dropna().gt(0).all()
     for mark in found.sample(20, random_state=0).itertuples():
         assert mark.text == explain(candles, mark.name, mark.time)
         assert mark.grade == grades.loc[mark.time, mark.name]
@@ -328,7 +330,7 @@ def test_marks_of_one_bar_stand_one_under_the_other():
     found = marks(frame(DOJI), ["Doji", "Long-Legged Doji", "Rickshaw Man"])
 
     assert found["position"].tolist() == [12, 12, 12]
-    assert found["price"].is_monotonic_decreasing
+    assert found["price"].is_monotonic_increasing
     assert found["price"].is_unique
 
 

@@ -258,9 +258,9 @@ def _marks(
     first = len(shown.tail(len(drawn) + 60)) - len(drawn)
     found = found[found["position"] >= first]
     at = found["position"].to_numpy(np.int64) - first
-    grade = found["grade"].to_numpy()
-    shape = np.where(grade > 0, "triangle-up", np.where(grade < 0, "triangle-down", "diamond"))
-    colour = np.where(grade > 0, colours.up, np.where(grade < 0, colours.down, palettes.MARK))
+    side = found["side"].to_numpy()
+    shape = np.where(side > 0, "triangle-up", np.where(side < 0, "triangle-down", "diamond"))
+    colour = np.where(side > 0, colours.up, np.where(side < 0, colours.down, palettes.MARK))
     return {
         "type": "scatter",
         "mode": "markers",

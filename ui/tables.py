@@ -12,6 +12,7 @@ import patterns
 from research.edge import pattern_edge
 from ui.charts import View, visible
 
+SIDES = {1: "▲ bullish", -1: "▼ bearish", 0: "◆ neutral"}
 NEWEST = 40
 EDGE_DAYS = {"1m": 7, "5m": 45, "15m": 120, "1h": 500, "4h": 1500, "1d": 4000}
 
@@ -20,7 +21,7 @@ def pattern_table(candles: pd.DataFrame, instrument: Any, view: View) -> pd.Data
     """The newest marked patterns, newest first: time, pattern, side and why."""
     shown = visible(candles, instrument, view).tail(view.bars)
     found = patterns.marks(shown, view.patterns).tail(NEWEST).iloc[::-1]
-    side = found["grade"].map(lambda grade: "▲ bullish" if grade > 0 else "▼ bearish" if grade < 0 else "◆ neutral")
+    side = found["side"].map(SIDES)
     times = shown.index[found["position"].to_numpy()].tz_convert(view.zone)
     return pd.DataFrame(
         {
@@ -75,7 +76,7 @@ def edge_view(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Pattern": shown["pattern"].map(_label),
-            "Side": shown["side"].map({"bullish": "▲ bullish", "bearish": "▼ bearish"}),
+            "Taken": shown["side"].map({"bullish": "▲ long", "bearish": "▼ short"}),
             "Times": shown["count"],
             **{name: column * 100 for name, column in percent.items()},
             "p corrected": shown["p_corrected"],
