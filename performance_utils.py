@@ -13,8 +13,8 @@ import functools
 import threading
 import zlib
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,6 +35,8 @@ T = TypeVar("T")
 FRESH_S = {"1m": 5, "5m": 15, "15m": 30, "1h": 60, "4h": 120, "1d": 300}
 WANTED_FOR_S = 30.0
 ASK_AGAIN_S = 2.0
+PATIENCE_S = 0.3
+RENEWAL_LIMIT_S = 60.0
 
 
 class Fetched(dict[str, pd.DataFrame]):
@@ -62,9 +64,9 @@ class Bridge:
             future.cancel()
             raise
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Let `work` run on its own."""
-        asyncio.run_coroutine_threadsafe(work, self.loop)
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Let `work` run on its own; its result can be waited for from any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
 
 @functools.cache
@@ -176,12 +178,13 @@ class LiveCandles:
 
 @dataclass(slots=True)
 class _Kept:
-    bars: int
-    last_bucket: int
-    asked: float
-    answer: Answer
-    revision: str = ""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    """The newest answer about one series, and the renewal that is on its way."""
+
+    bars: int = 0
+    last_bucket: int = -1
+    asked: float = float("-inf")
+    known: tuple[Answer, str] = field(default_factory=lambda: (Answer(cd.empty()), ""))  # and its revision
+    renewal: Future[None] | None = None
 
 
 class Desk:
@@ -194,7 +197,6 @@ class Desk:
         self.market = market or open_market(settings, clock or SystemClock())
         self.board = QuoteBoard(self.market)
         self._kept: dict[tuple[str, str], _Kept] = {}
-        self._minutes: dict[tuple[str, str], tuple[datetime, Bar | None]] = {}
         self._lock = threading.Lock()
         bridge().start(self.board.follow())
 
@@ -216,32 +218,49 @@ class Desk:
         have closed, so a second look costs next to nothing."""
         what, tf = instrument(symbol), cd.timeframe(tf_name)
         self.board.want([what.symbol])
-        kept = self._closed(what, tf, bars)
-        forming = self._forming(what, tf, kept.answer)
-        return LiveCandles(what, tf, kept.answer.candles, forming, kept.answer, kept.revision)
+        answer, revision = self._closed(what, tf, bars).known
+        forming = self._forming(what, tf, answer)
+        return LiveCandles(what, tf, answer.candles, forming, answer, revision)
 
     def close(self) -> None:
         self.board.close()
         bridge().run(self.market.close(), 10)
 
     def _closed(self, what: Instrument, tf: cd.Timeframe, bars: int) -> _Kept:
+        """Closed bars, renewed where a bar must have closed since. The first look waits for the source; later ones
+        wait a moment, then go on with what is kept while the source makes up its mind."""
         key = (what.symbol, tf.name)
         with self._lock:
-            kept = self._kept.setdefault(key, _Kept(0, -1, float("-inf"), Answer(cd.empty())))
-        with kept.lock:
-            if bars > kept.bars or self._outdated(kept, what, tf):
-                answer = bridge().run(self.market.window(what, tf, bars=max(bars, kept.bars)))
-                kept.answer, kept.bars = answer, max(bars, kept.bars)
-                kept.last_bucket, kept.asked = self._bucket(what, tf), monotonic()
-                kept.revision = _revision(what, tf, answer)
-            return kept
+            kept = self._kept.setdefault(key, _Kept())
+            first = bars > kept.bars
+            if kept.renewal is None and (first or self._outdated(kept, what, tf)):
+                kept.renewal = bridge().start(self._renew(kept, what, tf, max(bars, kept.bars)))
+            renewal = kept.renewal
+        if renewal is not None:
+            try:
+                renewal.result(RENEWAL_LIMIT_S if first else PATIENCE_S)
+            except TimeoutError:
+                if first:
+                    raise FeedUnavailable(f"{self.market.label} did not answer in {RENEWAL_LIMIT_S:.0f} s") from None
+            except DeskError:
+                if first:
+                    raise
+        return kept
+
+    async def _renew(self, kept: _Kept, what: Instrument, tf: cd.Timeframe, bars: int) -> None:
+        try:
+            bucket = self._bucket(what, tf)
+            answer = await self.market.window(what, tf, bars=bars)
+            kept.known, kept.bars, kept.last_bucket = (answer, _revision(what, tf, answer)), bars, bucket
+        finally:
+            kept.asked, kept.renewal = monotonic(), None
 
     def _outdated(self, kept: _Kept, what: Instrument, tf: cd.Timeframe) -> bool:
-        bucket = self._bucket(what, tf)
-        if bucket != kept.last_bucket:
-            return True
-        lagging = self._lags(kept.answer.candles, what, tf)
-        return lagging and monotonic() - kept.asked > max(ASK_AGAIN_S, self.market.poll_s)
+        """A bar has closed since, or the source still owes one; a failing source is left in peace for a while."""
+        rested = monotonic() - kept.asked > max(ASK_AGAIN_S, self.market.poll_s)
+        if self._bucket(what, tf) != kept.last_bucket:
+            return rested or not kept.known[0].feed_error
+        return rested and self._lags(kept.known[0].candles, what, tf)
 
     def _bucket(self, what: Instrument, tf: cd.Timeframe) -> int:
         """The bucket of this moment: when it changes, a bar has closed."""
@@ -266,23 +285,14 @@ class Desk:
         begin = pd.Timestamp(bucket, tz="UTC").to_pydatetime()
         if minute.time < begin or int(cd.starts(np.array([pd.Timestamp(minute.time).value]), tf, what)[0]) != bucket:
             return None
-        earlier = self._earlier_minutes(what, tf, begin, minute.time)
-        return earlier.merge(minute) if earlier else replace(minute, time=begin)
-
-    def _earlier_minutes(self, what: Instrument, tf: cd.Timeframe, begin: datetime, until: datetime) -> Bar | None:
-        if tf.name == "1m" or until <= begin:
-            return None
-        key = (what.symbol, tf.name)
-        if (known := self._minutes.get(key)) and known[0] == until:
-            return known[1]
+        if tf.name == "1m" or minute.time == begin:
+            return replace(minute, time=begin)
         try:
-            minutes = bridge().run(self.market.candles(what, cd.TIMEFRAMES["1m"], begin, until)).candles
+            minutes = self._closed(what, cd.TIMEFRAMES["1m"], tf.seconds // 60).known[0].candles
         except DeskError:
-            return None
-        whole = cd.resample(minutes, tf, what)
-        bar = _bar(whole, -1) if len(whole) and whole.index[-1] == pd.Timestamp(begin) else None
-        self._minutes[key] = (until, bar)
-        return bar
+            return None  # half a bar would be a wrong one
+        earlier = cd.resample(cd.between(minutes, begin, minute.time), tf, what)
+        return _bar(earlier, -1).merge(minute) if len(earlier) else replace(minute, time=begin)
 
 
 def _revision(what: Instrument, tf: cd.Timeframe, answer: Answer) -> str:

@@ -6,6 +6,7 @@ Answers are made once for all viewers who look at the same thing, and cost no St
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gzip
 import threading
@@ -37,6 +38,7 @@ PLOTLY_PATH = "/live/plotly.min.js"
 MOST_STUDIES = 12
 ZONES = ("America/New_York", "UTC")
 STALE_AFTER_S = 5.0
+WAIT_S = 2.0
 
 
 class Shared:
@@ -72,7 +74,9 @@ _tails = Shared(256)
 
 def read_view(query: Any) -> View:
     """A View from an address; ValueError names what is wrong in it."""
-    studies = [text for text in query.get("studies", "").split(",") if text]
+    tf = timeframe(query.get("tf", "5m"))
+    # A VWAP starts anew each day: over daily bars it would be each bar's own middle.
+    studies = [text for text in query.get("studies", "").split(",") if text and not (tf.daily and text == "vwap")]
     if len(studies) > MOST_STUDIES:
         raise ValueError(f"studies: at most {MOST_STUDIES} at once, got {len(studies)}")
     palette, zone = query.get("palette", palettes.DEFAULT), query.get("zone", ZONES[0])
@@ -81,7 +85,7 @@ def read_view(query: Any) -> View:
     if zone not in ZONES:
         raise UnknownName.of("zone", zone, ZONES)
     return View(
-        tf=timeframe(query.get("tf", "5m")).name,
+        tf=tf.name,
         studies=tuple(Study.parse(text) for text in studies),
         patterns=tuple(name for name in query.get("patterns", "").split(",") if name),
         extended=query.get("extended", "1") == "1",
@@ -103,6 +107,7 @@ def chart_answer(here: Desk, symbol: str, view: View, held: str) -> bytes:
     base_key = (live.revision, view)
     revision = f"{live.revision}.{abs(hash(view)) % 10**8:08d}"
     answer: dict[str, Any] = {"rev": revision, "status": status(here, live)}
+    answer["of"] = f"{live.instrument.symbol} {view.tf}"
     tail_key = (base_key, live.forming)
     answer["tail"] = orjson.Fragment(
         _tails.get(tail_key, lambda: orjson.dumps(charts.tail(live.closed, live.forming, live.instrument, view)))
@@ -233,11 +238,39 @@ def _plotly_file() -> Path:
     return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
+class Waiting(Exception):
+    """The source takes its time: the answer is on its way and will be there for a later question."""
+
+
+_on_the_way: dict[Hashable, asyncio.Task[bytes]] = {}
+
+
+async def soon(key: Hashable, work: Callable[[], bytes]) -> bytes:
+    """The answer of `work`, or `Waiting` after two seconds; the same question asked meanwhile shares the work."""
+    task = _on_the_way.get(key)
+    if task is None:
+        task = _on_the_way[key] = asyncio.create_task(run_in_threadpool(work))
+        task.add_done_callback(functools.partial(_landed, key))
+    done, _ = await asyncio.wait({task}, timeout=WAIT_S)
+    if not done:
+        raise Waiting
+    return task.result()
+
+
+def _landed(key: Hashable, task: asyncio.Task[bytes]) -> None:
+    _on_the_way.pop(key, None)
+    if not task.cancelled():
+        task.exception()  # looked at: whoever still waits gets it from the task
+
+
 async def _chart(request: Request) -> Response:
     query = request.query_params
+    symbol, held = query.get("symbol", ""), query.get("rev", "")
     try:
         view = read_view(query)
-        body = await run_in_threadpool(chart_answer, desk(), query.get("symbol", ""), view, query.get("rev", ""))
+        body = await soon((symbol, view, held), lambda: chart_answer(desk(), symbol, view, held))
+    except Waiting:
+        return JSONResponse({"waiting": f"Fetching {symbol} {view.tf} from {desk().market.label} …"}, 202)
     except (DeskError, ValueError) as error:
         return JSONResponse({"problem": str(error), "kind": type(error).__name__}, 422 if _asked_wrong(error) else 503)
     return _json(request, body)

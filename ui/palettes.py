@@ -9,7 +9,7 @@ GRID = "rgba(148,163,184,0.10)"
 TEXT = "#c7d2e3"
 MUTED = "#8494ab"
 SHADE = "rgba(99,130,190,0.10)"
-LINES = ("#f5b942", "#5aa9ff", "#c084fc", "#4ade80", "#fb7185", "#22d3ee", "#e879f9", "#a3e635")
+LINES = ("#f5b942", "#5aa9ff", "#c084fc", "#8fa3bf", "#22d3ee", "#f472b6", "#a3e635", "#fb923c")
 MARK = "#ffd166"
 
 

@@ -194,7 +194,7 @@ def test_every_page_opens_by_its_address_on_a_phone(browser: Browser, server: Se
     context = browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
     page = context.new_page()
     errors: list[Any] = []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
 
     page.goto(server.url + "/settings")
     expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=20_000)

@@ -54,7 +54,7 @@ class Chart {
   }
   async take(body) {
     this.status = body.status;
-    if (body.base) this.adopt(body.base, body.rev);
+    if (body.base) { this.adopt(body.base, body.rev); this.of = body.of; }
     const text = JSON.stringify(body.tail);
     if (!body.base && text === this.tailText) return;
     this.tail = body.tail; this.tailText = text;
@@ -166,7 +166,7 @@ class Chart {
     const forming = at === x.length - 1 && this.tail.x ? '<em>forming</em>' : '';
     const cell = (k, v) => `<span><small>${k}</small>${v}</span>`;
     const move = `<span class="${change > 0 ? 'up' : change < 0 ? 'down' : ''}">${change > 0 ? '▲ +' : change < 0 ? '▼ −' : '■ '}${Math.abs(change).toFixed(2)} %</span>`;
-    const html = `<b>${escapeText(this.data.query.symbol)}</b><span>${escapeText(this.data.query.tf)}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))}</span>` +
+    const html = `<b>${escapeText(this.of.split(' ')[0])}</b><span>${escapeText(this.of.split(' ')[1])}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))}</span>` +
       cell('O', fmt(open[at], d)) + cell('H', fmt(high[at], d)) + cell('L', fmt(low[at], d)) + cell('C', fmt(close[at], d)) + cell('V', short(this.shown[1].y[at])) + move + forming;
     if (!this.readText) {
       this.read.innerHTML = '<div class="dc-values"></div><button type="button" class="dc-csv" title="The closed candles now in view, as CSV">Download CSV</button>';
@@ -198,10 +198,11 @@ class Chart {
     const t = trust(this.poller, this.status);
     this.root.classList.toggle('stale', t.tone === 'bad');
     this.root.dataset.trust = t.word;
-    const {symbol, tf} = this.data.query;
-    if (t.tone === 'bad' && this.poller.problem && this.poller.silence() === null) this.say(this.poller.problem, 'bad');
+    const {symbol, tf} = this.data.query, wanted = `${symbol} ${tf}`, other = this.of !== undefined && this.of !== wanted;
+    this.root.classList.toggle('other', other);  // what is drawn is not what was asked for: never let the one pass for the other
+    if (this.poller.problem && (other || !this.drawn)) this.say(`${this.poller.problem} ${this.data.cure}`, 'bad');
+    else if (other || !this.drawn) this.say(this.poller.failedSince && t.tone === 'bad' ? `STALE · ${t.why}` : this.poller.waiting || `Loading ${wanted} …`, 'dim');
     else if (t.tone === 'bad') this.say(`STALE · ${t.why}`, 'bad');
-    else if (!this.drawn) this.say(`Loading ${symbol} ${tf} …`, 'dim');
     else if (this.base && !this.times.length) this.say(`No ${tf} candles of ${symbol} yet.`, 'dim');
     else this.say('', 'dim');
     this.el.setAttribute('role', 'img');

@@ -4,7 +4,7 @@ const PACE_MS = 1000, GIVE_UP_MS = 4000;
 class Poller {
   constructor(address, onAnswer, onBeat) {
     this.address = address; this.onAnswer = onAnswer; this.onBeat = onBeat;
-    this.answered = null; this.problem = ''; this.failedSince = null; this.stopped = false; this.turn = 0;
+    this.answered = null; this.told = null; this.waiting = ''; this.problem = ''; this.failedSince = null; this.stopped = false; this.turn = 0;
     this.timer = setInterval(() => this.onBeat(this), 500);
     this.onVisible = () => { if (!document.hidden) this.now(); };
     document.addEventListener('visibilitychange', this.onVisible);
@@ -18,8 +18,10 @@ class Poller {
       const reply = await fetch(this.address(), {signal: AbortSignal.timeout(GIVE_UP_MS), cache: 'no-store'});
       const body = await reply.json();
       if (this.stopped || turn !== this.turn) return;
-      if (body.problem) { this.problem = body.problem; this.failedSince ??= began; }
-      else { this.problem = ''; this.failedSince = null; this.answered = performance.now(); await this.onAnswer(body); }
+      this.waiting = body.waiting ?? '';
+      if (body.waiting) { this.problem = ''; this.failedSince = null; this.answered = performance.now(); }
+      else if (body.problem) { this.problem = body.problem; this.failedSince ??= began; }
+      else { this.problem = ''; this.failedSince = null; this.answered = this.told = performance.now(); await this.onAnswer(body); }
     } catch (error) {
       if (this.stopped || turn !== this.turn) return;
       this.failedSince ??= began;
@@ -28,6 +30,7 @@ class Poller {
     if (turn === this.turn) this.next = setTimeout(() => this.ask(++this.turn), Math.max(50, PACE_MS - (performance.now() - began)));
   }
   silence() { return this.answered === null ? null : (performance.now() - this.answered) / 1000; }
+  sinceTold() { return this.told === null ? 0 : (performance.now() - this.told) / 1000; }
   stop() { this.stopped = true; clearInterval(this.timer); clearTimeout(this.next); document.removeEventListener('visibilitychange', this.onVisible); }
 }
 
@@ -43,7 +46,7 @@ function trust(poller, status) {
   if (status.age_s === null) return status.error
     ? {word: 'STALE', tone: 'bad', why: `No price yet: ${status.error}`}
     : {word: 'LOADING', tone: 'dim', why: 'Waiting for the first price.'};
-  const age = status.age_s + (silence ?? 0);
+  const age = status.age_s + poller.sinceTold();
   if (age > status.stale_after_s) return {word: 'STALE', tone: 'bad', age, why: `The newest price came ${ageWords(age)} ago. ${status.error || ''}`};
   if (status.phase === 'closed') return {word: 'CLOSED', tone: 'dim', age, why: 'The market is closed: this is the last trade.'};
   if (status.delayed_s > 0) return {word: 'DELAYED', tone: 'warn', age, why: `This source runs ${ageWords(status.delayed_s)} behind the market.`};

@@ -13,7 +13,7 @@ function drawBar(strip) {
   if (s) {
     const open = s.phase === 'open';
     parts.push(`<span class="dt-badge ${open ? 'open' : 'dim'}">MARKET ${escapeText(s.phase.toUpperCase())} · ${escapeText(s.next)}</span>`);
-    const now = new Date(s.now_ms + (strip.poller.silence() ?? 0) * 1000);
+    const now = new Date(s.now_ms + strip.poller.sinceTold() * 1000);
     parts.push(`<span class="dt-clock">${escapeText(CLOCK.format(now))} New York</span>`);
     parts.push(`<span class="dt-source">${escapeText(s.source)}${s.clock_note ? ' · ' + escapeText(s.clock_note) : ''}</span>`);
   }
