@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.candles import COLUMNS, TIMEFRAMES, check, expected, frame, nanos
+from domain.candles import COLUMNS, TIMEFRAMES, expected, frame, nanos
 from domain.clock import ManualClock
 from domain.errors import DataError
 from domain.instruments import Instrument, instrument
@@ -310,7 +310,8 @@ WRITERS = """
 import os, signal, sys, time
 import feeds.http  # the source's own file, before the first fork
 from pathlib import Path
-from tests.test_store import BTC, H1, NOW, CandleStore, ManualClock, check, hour, hours
+from tests.test_store import BTC, H1, NOW, CandleStore, ManualClock, hour, hours
+from domain.candles import check
 store = CandleStore(Path(sys.argv[1]), ManualClock(NOW))
 check(hours(0, 40), BTC, H1, NOW)  # builds the calendar before the first fork
 for line in sys.stdin:
