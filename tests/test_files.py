@@ -16,8 +16,10 @@ from domain.candles import TIMEFRAMES, check, expected
 from domain.clock import ManualClock
 from domain.errors import DataError, UnknownName
 from domain.instruments import instrument
+from feeds import _own_file
 from feeds import files as files_module
-from feeds.files import FilesFeed, Refusal
+from feeds._own_file import Refusal
+from feeds.files import FilesFeed
 from settings import Settings
 
 AAPL, BTC = instrument("AAPL"), instrument("BTCUSDT")
@@ -96,7 +98,8 @@ def test_exchange_style_names_are_understood(feed: FilesFeed, name: str) -> None
 
 
 def test_a_symbol_column_may_hold_several_symbols(feed: FilesFeed) -> None:
-    put(feed, "all.csv", "aapl,2024-01-02,1,1,1,1,1\nMSFT,2024-01-02,2,2,2,2,2\naapl,2024-01-03,3,3,3,3,3\nMSFT,2024-01-03,4,4,4,4,4\n", "Ticker,Date,O,H,L,C,V")  # fmt: skip
+    rows = "aapl,2024-01-02,1,1,1,1,1\nMSFT,2024-01-02,2,2,2,2,2\naapl,2024-01-03,3,3,3,3,3\n"
+    put(feed, "all.csv", rows, "Ticker,Date,O,H,L,C,V")
 
     assert feed.symbols() == ["AAPL", "MSFT"]
     assert feed.all_bars(AAPL, TIMEFRAMES["1d"])["close"].tolist() == [1, 3]
@@ -117,7 +120,8 @@ def test_headers_are_known_in_any_usual_spelling(feed: FilesFeed, header: str) -
 
 
 def test_extra_columns_are_ignored_and_adjusted_closes_are_no_closes(feed: FilesFeed) -> None:
-    put(feed, "AAPL.csv", "2024-01-02,10,12,9,11,5.5,100,x\n2024-01-03,10,12,9,11,5.5,100,x\n", "date,open,high,low,close,adj_close,volume,source")  # fmt: skip
+    rows = "2024-01-02,10,12,9,11,5.5,100,x\n2024-01-03,10,12,9,11,5.5,100,x\n"
+    put(feed, "AAPL.csv", rows, "date,open,high,low,close,adj_close,volume,source")
 
     assert feed.all_bars(AAPL, TIMEFRAMES["1d"])["close"].tolist() == [11, 11]
 
@@ -248,13 +252,15 @@ def test_a_bad_row_refuses_its_file_and_no_other(feed: FilesFeed, row: str, rule
 
 
 def test_a_bad_row_of_one_symbol_among_many_keeps_its_own_line(feed: FilesFeed) -> None:
-    put(feed, "all.csv", "AAPL,2024-01-02,1,1,1,1,1\nMSFT,2024-01-02,2,2,2,2,2\nMSFT,2024-01-03,2,1,2,2,2\n", f"symbol,{HEADER}")  # fmt: skip
+    rows = "AAPL,2024-01-02,1,1,1,1,1\nMSFT,2024-01-02,2,2,2,2,2\nMSFT,2024-01-03,2,1,2,2,2\n"
+    put(feed, "all.csv", rows, f"symbol,{HEADER}")
 
     assert refusal(feed).row == 4
 
 
 def test_a_bad_row_in_parquet_is_named_by_its_number(feed: FilesFeed) -> None:
-    table = pd.DataFrame({"date": pd.to_datetime(["2024-01-02", "2024-01-03"]), "open": [1.0, 1], "high": [1.0, 1], "low": [1.0, 2], "close": [1.0, 1], "volume": [1, 1]})  # fmt: skip
+    bad = {"open": [1.0, 1], "high": [1.0, 1], "low": [1.0, 2], "close": [1.0, 1], "volume": [1, 1]}
+    table = pd.DataFrame({"date": pd.to_datetime(["2024-01-02", "2024-01-03"]), **bad})
     table.to_parquet(feed.folder / "AAPL_1d.parquet")
 
     assert (refusal(feed).row, refusal(feed).message.split(":")[0]) == (2, "AAPL_1d.parquet, row 2")
@@ -299,7 +305,7 @@ def test_a_broken_parquet_a_link_out_a_pipe_and_a_huge_file_are_refused(
     put(feed, "E_1d.csv", DAYS * 50)
     put(feed, "F.csv", DAYS)
     (feed.folder / "G.csv").mkdir()
-    monkeypatch.setattr(files_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(_own_file, "MOST_BYTES", 1000)
 
     assert {r.file: r.rule for r in feed.refused()} == {
         "A.parquet": "not Parquet",
@@ -326,8 +332,8 @@ def test_a_file_is_read_again_only_when_it_changed(feed: FilesFeed, monkeypatch:
     path = put(feed, "AAPL.csv", DAYS)
     feed.holdings()
     reads: list[str] = []
-    really = files_module._read
-    monkeypatch.setattr(files_module, "_read", lambda *a: reads.append(a[0].name) or really(*a))
+    really = files_module.read
+    monkeypatch.setattr(files_module, "read", lambda *a: reads.append(a[0].name) or really(*a))
 
     feed.holdings()
     feed.all_bars(AAPL, TIMEFRAMES["1d"])
@@ -347,8 +353,8 @@ def test_asking_for_one_symbol_reads_only_its_files(feed: FilesFeed, monkeypatch
     for name in ("AAPL.csv", "MSFT.csv", "TSLA_1d.csv"):
         put(feed, name, DAYS)
     reads: list[str] = []
-    really = files_module._read
-    monkeypatch.setattr(files_module, "_read", lambda *a: reads.append(a[0].name) or really(*a))
+    really = files_module.read
+    monkeypatch.setattr(files_module, "read", lambda *a: reads.append(a[0].name) or really(*a))
 
     feed.all_bars(AAPL, TIMEFRAMES["1d"])
 
@@ -373,7 +379,8 @@ def test_a_file_written_newest_first_is_turned_round(feed: FilesFeed) -> None:
 def test_coarser_bars_are_made_from_the_finest_file_and_never_finer_ones(feed: FilesFeed) -> None:
     put(feed, "AAPL_5m.csv", bars(session_minutes("2024-01-02", 78)) + bars(session_minutes("2024-01-03", 40), 20))
 
-    assert opens(feed, "AAPL", "1h") == [f"01-02 {h}:30" for h in range(14, 21)] + ["01-03 14:30", "01-03 15:30", "01-03 16:30"]  # fmt: skip
+    first = [f"01-02 {hour}:30" for hour in range(14, 21)]
+    assert opens(feed, "AAPL", "1h") == [*first, "01-03 14:30", "01-03 15:30", "01-03 16:30"]
     assert opens(feed, "AAPL", "1d") == ["01-02 14:30"]
     assert feed.all_bars(AAPL, TIMEFRAMES["1d"])["volume"].tolist() == [78 * 5]
     assert opens(feed, "AAPL", "1m") == []
@@ -444,7 +451,8 @@ def test_real_files_load(feed: FilesFeed, shared: Path, folder: str, held: int, 
     assert len(feed.holdings()) == held
     assert [r.rule for r in feed.refused()] == ["missing column"] * refused
     for line in feed.holdings():
-        check(feed.all_bars(instrument(line.symbol), TIMEFRAMES[line.timeframe]), instrument(line.symbol), TIMEFRAMES[line.timeframe])  # fmt: skip
+        one, tf = instrument(line.symbol), TIMEFRAMES[line.timeframe]
+        check(feed.all_bars(one, tf), one, tf)
 
 
 def test_apple_closed_at_250_42_on_the_last_day_of_2024(feed: FilesFeed, shared: Path) -> None:
