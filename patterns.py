@@ -210,8 +210,8 @@ def marks(candles: pd.DataFrame, names: str | Iterable[str] | None = None) -> pd
     """One row a pattern that fired, oldest first: position, time, name, label, grade, side, price, text.
 
     `position` is the row in `candles`. `side` is what the pattern is read as: 1 bullish, -1 bearish, 0 neither (a
-    doji, whatever its grade). `price` is where to draw the mark: under the low of a bullish one, else over the high. Several marks on one bar's side are all listed, each a step further out. `text`
-    is `explain`'s sentence.
+    doji, whatever its grade). `price` is where to draw the mark: under the low of a bullish one, else over the high.
+    Several marks on one bar's side are all listed, each a step further out. `text` is `explain`'s sentence.
     """
     grades = detect(candles, names)
     values = grades.to_numpy()

@@ -352,7 +352,8 @@ def get_candles_cached(symbol: str, interval: str = "1d", days: int = 365) -> pd
     if days <= 0:
         raise ValueError(f"days must be above zero: got {days}")
     tf = cd.timeframe(interval)
-    return _cached(tf.name)(instrument(symbol).symbol, int(days))
+    found: pd.DataFrame = _cached(tf.name)(instrument(symbol).symbol, int(days))
+    return found
 
 
 async def fetch_all_candles(symbols: Iterable[str], interval: str = "1d", days: int = 365) -> Fetched:

@@ -35,8 +35,8 @@ class ScriptedFeed:
         times = cd.expected(start, min(end, self.clock.now()), tf, instrument)
         times = times[cd.ends(times, tf, instrument) <= pd.Timestamp(self.clock.now()).value]
         base = 100 + (times // 60_000_000_000 % 7).astype(float)
-        values = {"open": base, "high": base + 2, "low": base - 2, "close": base + 1, "volume": np.full(len(times), 5.0)}
-        return cd.frame(times, values)
+        prices = {"open": base, "high": base + 2, "low": base - 2, "close": base + 1}
+        return cd.frame(times, {**prices, "volume": np.full(len(times), 5.0)})
 
     async def quotes(self, instruments: Sequence[Instrument]) -> dict[str, Quote]:
         self.quoted += 1

@@ -161,9 +161,7 @@ def test_a_half_day_ends_at_one() -> None:
     daily = cd.resample(day, D1, AAPL)
 
     assert daily["volume"].iloc[0] == 2100
-    assert (
-        cd.ends(cd.nanos(daily), D1, AAPL)[0] == pd.Timestamp("2026-11-27 13:00", tz="America/New_York").value
-    )
+    assert cd.ends(cd.nanos(daily), D1, AAPL)[0] == pd.Timestamp("2026-11-27 13:00", tz="America/New_York").value
 
 
 def test_crypto_days_are_utc_days() -> None:
@@ -193,15 +191,11 @@ def test_resampling_agrees_with_a_plain_group_by(picked: list[int], name: str) -
     ours = cd.resample(day, tf, AAPL)
 
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
-    theirs = day.resample(
-        "24h" if tf.daily else tf.duration, origin=pd.Timestamp("2026-11-20 14:30", tz="UTC")
-    )
+    theirs = day.resample("24h" if tf.daily else tf.duration, origin=pd.Timestamp("2026-11-20 14:30", tz="UTC"))
     pd.testing.assert_frame_equal(ours, theirs.agg(how).dropna(), check_freq=False)
 
 
-@given(
-    hs.sampled_from(["5m", "15m", "1h", "4h"]), hs.sampled_from(["2026-03-09", "2026-11-02", "2026-11-27"])
-)
+@given(hs.sampled_from(["5m", "15m", "1h", "4h"]), hs.sampled_from(["2026-03-09", "2026-11-02", "2026-11-27"]))
 def test_resampling_twice_is_resampling_once(name: str, day: str) -> None:
     one = minutes(f"{day} 04:00", 700)
     tf = cd.timeframe(name)

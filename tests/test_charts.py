@@ -141,7 +141,11 @@ def test_the_long_tail_stands_where_its_values_belong(bars: pd.DataFrame) -> Non
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("bolinger:20", "Did you mean 'bollinger'"), ("rsi:x", "length must be a number: got 'x'"), ("rsi:1:2", "at most 1 numbers")],
+    [
+        ("bolinger:20", "Did you mean 'bollinger'"),
+        ("rsi:x", "length must be a number: got 'x'"),
+        ("rsi:1:2", "at most 1 numbers"),
+    ],
 )
 def test_a_study_that_cannot_be_is_named(text: str, said: str) -> None:
     with pytest.raises((ValueError, UnknownName), match=said):

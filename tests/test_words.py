@@ -36,9 +36,7 @@ def test_symbols_are_read_as_people_write_them(written: str, symbol: str, crypto
     assert (found.symbol, found.is_crypto) == (symbol, crypto)
 
 
-@pytest.mark.parametrize(
-    "nonsense", ["", "   ", "../../etc/passwd", "AAPL;DROP", "A" * 16, "..", "\x00", "ÄÖ"]
-)
+@pytest.mark.parametrize("nonsense", ["", "   ", "../../etc/passwd", "AAPL;DROP", "A" * 16, "..", "\x00", "ÄÖ"])
 def test_what_cannot_be_a_symbol_is_refused(nonsense: str) -> None:
     with pytest.raises(DataError, match="a symbol is up to 15 letters"):
         instrument(nonsense)
@@ -138,9 +136,7 @@ def test_a_wrong_parameter_is_named_with_its_rule(values: dict[str, object], sai
 
 
 def test_every_wrong_parameter_is_named_at_once() -> None:
-    with pytest.raises(
-        ValueError, match=r"fast must be at least 2: got 0; slow must be at most 300: got 999"
-    ):
+    with pytest.raises(ValueError, match=r"fast must be at least 2: got 0; slow must be at most 300: got 999"):
         Cross(fast=0, slow=999)
 
 

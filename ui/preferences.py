@@ -93,7 +93,9 @@ def your_files(app: Open) -> None:
     if not refused.empty:
         verb = "is" if len(refused) == 1 else "are"
         st.error(f"{len(refused)} of your files {verb} not used.", icon=":material/error:")
-        st.dataframe(refused, hide_index=True, key="desk_refused")
+        st.dataframe(refused, hide_index=True, column_config=tables.REFUSED_COLUMNS, key="desk_refused")
+        for message in refused["What to mend"]:
+            st.caption(message)
     held = tables.holdings_table(app.desk.market.holdings())
     if held.empty and refused.empty:
         st.info("The folder is empty. Charts show the chosen data source.", icon=":material/folder_open:")

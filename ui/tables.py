@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 import patterns
+from domain.calendars import NEW_YORK
 from research.edge import pattern_edge
 from ui.charts import View, visible
 
@@ -109,8 +111,8 @@ def kept_table(kept: list[Any]) -> pd.DataFrame:
         {
             "Symbol": k.symbol,
             "Timeframe": k.timeframe,
-            "First": k.first,
-            "Last": k.last,
+            "First": _when(k.first, k.timeframe),
+            "Last": _when(k.last, k.timeframe),
             "Bars": k.rows,
             "From": ", ".join(k.sources),
             "Size": f"{k.size / 1024:,.0f} KiB",
@@ -122,9 +124,17 @@ def kept_table(kept: list[Any]) -> pd.DataFrame:
 def refused_table(refused: list[Any]) -> pd.DataFrame:
     """The user's files that are not used: which, where in them, and why."""
     return _rows(
-        {"File": r.file, "Row": str(r.row) if r.row >= 0 else "whole file", "Rule": r.rule, "What to mend": r.message}
+        {"File": r.file, "Row": str(r.row) if r.row > 0 else "whole file", "Rule": r.rule, "What to mend": r.message}
         for r in refused
     )
+
+
+REFUSED_COLUMNS: dict[str, Any] = {
+    "File": st.column_config.TextColumn(width="small"),
+    "Row": st.column_config.TextColumn(width="small"),
+    "Rule": st.column_config.TextColumn(width="small"),
+    "What to mend": st.column_config.TextColumn(width="large"),
+}
 
 
 def holdings_table(held: list[Any]) -> pd.DataFrame:
@@ -134,8 +144,8 @@ def holdings_table(held: list[Any]) -> pd.DataFrame:
             "Symbol": h.symbol,
             "Timeframe": h.timeframe,
             "File": h.file,
-            "First": h.first,
-            "Last": h.last,
+            "First": _when(h.first, h.timeframe),
+            "Last": _when(h.last, h.timeframe),
             "Bars": h.rows,
         }
         for h in held
@@ -145,6 +155,15 @@ def holdings_table(held: list[Any]) -> pd.DataFrame:
 def _label(name: str) -> str:
     known = patterns.PATTERNS.get(name)
     return known.label if known else name
+
+
+def _when(moment: datetime | None, timeframe: str) -> str:
+    """A bar's open in New York's words; a day alone for daily bars."""
+    if moment is None:
+        return "–"
+    return f"{moment.astimezone(NEW_YORK):%Y-%m-%d}" + (
+        "" if timeframe == "1d" else f"{moment.astimezone(NEW_YORK): %H:%M}"
+    )
 
 
 def _rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -182,6 +182,7 @@ def test_a_file_of_the_users_own_is_shown_and_never_mixed_with_simulated_prices(
     chart_of(page, "AAPL", "1d")
     expect(page.locator(".dc-when")).to_have_text("2024-12-31")
     expect(page.locator(".dc-values")).to_contain_text(f"C{240 + len(days) - 1}.00")
+    expect(page.locator(".dc-tag")).to_have_text("NOT LIVE · ends 2024-12-31")
     expect(page.get_by_text("Candles: Your files", exact=False).first).to_be_visible()
     assert page.evaluate(f"({GRAPH}.layout.annotations ?? []).some(a => a.text === 'SIMULATED')") is False
 

@@ -166,7 +166,7 @@ class Chart {
     const forming = at === x.length - 1 && this.tail.x ? '<em>forming</em>' : '';
     const cell = (k, v) => `<span><small>${k}</small>${v}</span>`;
     const move = `<span class="${change > 0 ? 'up' : change < 0 ? 'down' : ''}">${change > 0 ? '▲ +' : change < 0 ? '▼ −' : '■ '}${Math.abs(change).toFixed(2)} %</span>`;
-    const html = `<b>${escapeText(this.of.split(' ')[0])}</b><span>${escapeText(this.of.split(' ')[1])}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))}</span>` +
+    const html = this.originTag() + `<b>${escapeText(this.of.split(' ')[0])}</b><span>${escapeText(this.of.split(' ')[1])}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))}</span>` +
       cell('O', fmt(open[at], d)) + cell('H', fmt(high[at], d)) + cell('L', fmt(low[at], d)) + cell('C', fmt(close[at], d)) + cell('V', short(this.shown[1].y[at])) + move + forming;
     if (!this.readText) {
       this.read.innerHTML = '<div class="dc-values"></div><button type="button" class="dc-csv" title="The closed candles now in view, as CSV">Download CSV</button>';
@@ -174,6 +174,13 @@ class Chart {
     }
     if (html !== this.readText) { this.read.querySelector('.dc-values').innerHTML = html; this.readText = html; }
     this.root.style.setProperty('--up', this.base.data[0].increasing.fillcolor); this.root.style.setProperty('--down', this.base.data[0].decreasing.fillcolor);
+  }
+  originTag() {
+    const s = this.status;
+    if (!s) return '';
+    if (s.simulated) return '<span class="dc-tag sim">SIMULATED</span>';
+    if (!s.live) return `<span class="dc-tag file" title="These candles come from your own files or the kept ones; nothing moves.">NOT LIVE · ends ${escapeText((s.last_bar ?? '').slice(0, 10))}</span>`;
+    return s.delayed_s > 0 ? `<span class="dc-tag file">DELAYED ${ageWords(s.delayed_s)}</span>` : '';
   }
   download() {
     const range = this.el._fullLayout.xaxis.range.map(x => moment(String(x).replace(' ', 'T').slice(0, 19)));

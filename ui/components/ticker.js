@@ -10,6 +10,7 @@ function drawBar(strip) {
   if (s?.simulated) parts.push(badge('SIMULATED', 'sim', 'These prices are made up. No real market is shown.'));
   const age = t.word === 'STALE' && t.age != null ? ` ${ageWords(t.age)}` : t.word === 'DELAYED' ? ` ${ageWords(s.delayed_s)}` : '';
   parts.push(badge(t.word + age, t.tone, t.why));
+  if (t.age != null && t.tone !== 'bad') parts.push(`<span class="dt-age" title="Worked out in this browser">price ${ageWords(t.age)} old</span>`);
   if (s) {
     const open = s.phase === 'open';
     parts.push(`<span class="dt-badge ${open ? 'open' : 'dim'}">MARKET ${escapeText(s.phase.toUpperCase())} · ${escapeText(s.next)}</span>`);
