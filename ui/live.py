@@ -18,7 +18,10 @@ from typing import Any
 
 import orjson
 import plotly
+import streamlit as st
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -304,6 +307,8 @@ def _json(request: Request, body: bytes) -> Response:
     return Response(body, media_type="application/json", headers=headers)
 
 
+# A page on another host that points its name at this machine gets nothing, from these routes as from Streamlit's own.
+OWN_HOSTS_ONLY = Middleware(TrustedHostMiddleware, allowed_hosts=st.get_option("server.allowedHosts") or ["*"])
 ROUTES = [
     Route(CHART_PATH, _chart),
     Route(QUOTES_PATH, _quotes),

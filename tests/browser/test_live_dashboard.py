@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +206,11 @@ def test_every_page_opens_by_its_address_on_a_phone(browser: Browser, server: Se
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert errors == []
     context.close()
+
+
+def test_a_name_that_was_pointed_at_this_machine_gets_nothing(server: Server) -> None:
+    """DNS rebinding: the browser believes it talks to another host, and says so."""
+    for path in ("/live/quotes?symbols=AAPL", "/live/chart?symbol=AAPL", "/"):
+        request = urllib.request.Request(server.url + path, headers={"Host": "prices.example"})
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(request, timeout=10)
