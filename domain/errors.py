@@ -11,6 +11,12 @@ DeskError
 ├── OrderRefused         the broker's final word
 ├── OrderAmbiguous       sent, no certain answer; reconcile before anything else
 ├── LeaseHeld            another engine acts on this ledger
+│   └── Fenced           our lease went to another engine; stop acting, nothing was written
+├── LedgerError          nothing was written
+│   ├── LedgerMismatch   this ledger belongs to another desk or price source; open the right one
+│   ├── LedgerConflict   it already says otherwise: a stale version, or one id with two contents
+│   ├── LedgerBusy       another writer held it for too long; try again
+│   └── LedgerUnusable   missing, damaged, full, read-only or of a newer version; a person must act
 └── ModelError           a model that cannot be trusted
 
 A message names the thing, the rule and the cure.
@@ -75,6 +81,30 @@ class OrderAmbiguous(DeskError):
 
 class LeaseHeld(DeskError):
     """Another engine holds this ledger's lease."""
+
+
+class Fenced(LeaseHeld):
+    """Our lease passed to another engine: nothing was written, stop acting."""
+
+
+class LedgerError(DeskError):
+    """The ledger did not take it: nothing was written."""
+
+
+class LedgerMismatch(LedgerError):
+    """The ledger belongs to another desk or price source: open the right one."""
+
+
+class LedgerConflict(LedgerError):
+    """The ledger already says otherwise: a row changed since it was read, or one id carries two contents."""
+
+
+class LedgerBusy(LedgerError):
+    """Another writer held the ledger for too long: it is safe to try again."""
+
+
+class LedgerUnusable(LedgerError):
+    """The ledger is missing, damaged, full, read-only or of a newer version: a person must act."""
 
 
 class ModelError(DeskError):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from domain.clock import ManualClock
+from feeds.files import FilesFeed
+from feeds.market import Market
+from feeds.store import CandleStore
+from performance_utils import Desk, use_desk
 from settings import Settings
+from tests.fakes import ScriptedFeed
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -43,3 +49,19 @@ def shared() -> Path:
             pytest.fail(f"CI must have the real candles in {SHARED.name}")
         pytest.skip("the real candles are not on this machine")
     return SHARED
+
+
+@pytest.fixture
+def feed(clock: ManualClock) -> ScriptedFeed:
+    """A feed that says what the test tells it to."""
+    return ScriptedFeed(clock)
+
+
+@pytest.fixture
+def desk(settings: Settings, clock: ManualClock, feed: ScriptedFeed) -> Iterator[Desk]:
+    """The process's desk over the scripted feed, with real files and a real store in an empty folder."""
+    market = Market(FilesFeed(settings, clock), CandleStore(settings.store_dir, clock), feed, clock)
+    desk = Desk(settings, market=market)
+    use_desk(desk)
+    yield desk
+    use_desk(None)

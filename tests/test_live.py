@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,28 +12,10 @@ from starlette.applications import Starlette
 
 import performance_utils as pu
 from domain.clock import ManualClock
-from feeds.files import FilesFeed
-from feeds.market import Market
-from feeds.store import CandleStore
-from settings import Settings
 from tests.fakes import ScriptedFeed
 from ui import live
 
 QUERY = {"tf": "5m", "studies": "ema:9,rsi:14", "patterns": "Hammer", "bars": "100"}
-
-
-@pytest.fixture
-def feed(clock: ManualClock) -> ScriptedFeed:
-    return ScriptedFeed(clock)
-
-
-@pytest.fixture
-def desk(settings: Settings, clock: ManualClock, feed: ScriptedFeed) -> Iterator[pu.Desk]:
-    market = Market(FilesFeed(settings, clock), CandleStore(settings.store_dir, clock), feed, clock)
-    desk = pu.Desk(settings, market=market)
-    pu.use_desk(desk)
-    yield desk
-    pu.use_desk(None)
 
 
 def ask(desk: pu.Desk, held: str = "", symbol: str = "AAPL") -> dict[str, Any]:

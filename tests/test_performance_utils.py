@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,25 +12,7 @@ import performance_utils as pu
 from domain.clock import ManualClock
 from domain.errors import DataError, FeedUnavailable, UnknownName
 from domain.instruments import instrument
-from feeds.files import FilesFeed
-from feeds.market import Market
-from feeds.store import CandleStore
-from settings import Settings
 from tests.fakes import ScriptedFeed
-
-
-@pytest.fixture
-def feed(clock: ManualClock) -> ScriptedFeed:
-    return ScriptedFeed(clock)
-
-
-@pytest.fixture
-def desk(settings: Settings, clock: ManualClock, feed: ScriptedFeed) -> Iterator[pu.Desk]:
-    market = Market(FilesFeed(settings, clock), CandleStore(settings.store_dir, clock), feed, clock)
-    desk = pu.Desk(settings, market=market)
-    pu.use_desk(desk)
-    yield desk
-    pu.use_desk(None)
 
 
 def test_candles_come_as_a_frame_and_are_cached(desk: pu.Desk, feed: ScriptedFeed) -> None:
