@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from domain.candles import TIMEFRAMES, Timeframe, faults
@@ -89,6 +90,7 @@ def read(path: Path, folder: Path, symbol: str) -> Read:
     raw: RawTable | None = None
     try:
         raw = _open(path, folder)
+        _refuse_made_up(raw, path)
         notes: list[str] = []
         named = _named_timeframe(path)
         parts = _by_symbol(raw, symbol, path)
@@ -101,6 +103,18 @@ def read(path: Path, folder: Path, symbol: str) -> Read:
         place = f", {unit} {row}" if row else ""
         message = f"{path.name}{place}: {error.rule}: {error.found}"
         return Read(refusal=Refusal(path.name, row, error.rule, message))
+
+
+def _refuse_made_up(raw: RawTable, path: Path) -> None:
+    """Simulated candles that were saved stay what they are: read as somebody's own they would pass for real ones."""
+    rule, cure = "simulated prices", "these candles were made up by the simulated market; only real ones belong here"
+    if "simulated" in path.stem.lower():
+        raise TableError(-1, rule, cure)
+    if (told := raw.columns.get("source")) is not None and len(told):
+        texts = pc.utf8_lower(pc.cast(told, pa.string()))
+        made_up = pc.fill_null(pc.match_substring(texts, "simulated"), False)
+        if pc.any(made_up).as_py():
+            raise TableError(int(pc.index(made_up, True).as_py()), rule, cure)
 
 
 def _open(path: Path, folder: Path) -> RawTable:

@@ -36,6 +36,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "close": ("close", "c"),
     "volume": ("volume", "vol", "v"),
     "symbol": ("symbol", "ticker"),
+    "source": ("source",),
 }
 _DAY = 86_400_000_000_000
 _DATE = r"^\d{4}-\d{2}-\d{2}$"

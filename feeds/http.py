@@ -86,15 +86,14 @@ class HttpFeed:
         return between(found[closed], start, end)
 
     async def quotes(self, instruments: Sequence[Instrument]) -> dict[str, Quote]:
-        """The newest closed minute of each symbol; FeedUnavailable only where none could be asked."""
+        """The newest closed minute of each symbol; an error only where none could be had, the first one."""
         answers = await asyncio.gather(*(self._quote(i) for i in instruments), return_exceptions=True)
         wrong = [a for a in answers if isinstance(a, BaseException)]
         for error in wrong:
             if not isinstance(error, FeedUnavailable | DataError | UnknownName):
                 raise error
-        down = [e for e in wrong if isinstance(e, FeedUnavailable)]
-        if down and len(down) == len(answers):
-            raise down[0]
+        if wrong and len(wrong) == len(answers):
+            raise wrong[0]
         return {a.symbol: a for a in answers if isinstance(a, Quote)}
 
     async def close(self) -> None:

@@ -461,3 +461,25 @@ def test_apple_closed_at_250_42_on_the_last_day_of_2024(feed: FilesFeed, shared:
     [close] = found["close"][found.index.date == date(2024, 12, 31)]
 
     assert close == 250.419998
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "header"),
+    [
+        ("AAPL.csv", "2024-01-02,10,12,9,11,100,simulated\n", f"{HEADER},source"),
+        ("AAPL.csv", "2024-01-02,10,12,9,11,100,Simulated market\n", f"{HEADER},source"),
+        ("AAPL_1d_SIMULATED.csv", DAYS, HEADER),
+    ],
+)
+def test_simulated_prices_cannot_come_back_as_somebodys_own(feed: FilesFeed, name: str, rows: str, header: str) -> None:
+    """The CSV that the chart hands out says what it is; put into the folder it must not become real."""
+    put(feed, name, rows, header)
+
+    assert refusal(feed).rule == "simulated prices"
+    assert not feed.holds(AAPL)
+
+
+def test_another_source_column_is_no_concern(feed: FilesFeed) -> None:
+    put(feed, "AAPL.csv", "2024-01-02,10,12,9,11,100,my broker\n", f"{HEADER},source")
+
+    assert feed.holds(AAPL)
