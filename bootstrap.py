@@ -17,12 +17,13 @@ import performance_utils
 import settings as settings_file
 from desk.people import People
 from domain import registry
-from domain.errors import UnknownName
+from domain.errors import SettingsError, UnknownName
 from performance_utils import Desk
 
 log = logging.getLogger("desk")
 _starting = threading.Lock()
 _started: Desk | None = None
+_fallen_back = ""
 
 
 @functools.cache
@@ -51,20 +52,40 @@ def start() -> Desk:
     global _started
     with _starting:
         if _started is None:
-            _started = Desk(effective_settings())
+            _started = _open_desk()
             performance_utils.use_desk(_started)
         return _started
+
+
+def fallen_back() -> str:
+    """Why the chosen source is not the one that runs; '' where it is."""
+    return _fallen_back
+
+
+def _open_desk() -> Desk:
+    """The chosen source, or the environment's where that one lacks a setting by now: the page must open to mend it."""
+    global _fallen_back
+    chosen, plain = effective_settings(), settings_file.load()
+    try:
+        _fallen_back = ""
+        return Desk(chosen)
+    except SettingsError as error:
+        if chosen.data_source == plain.data_source:
+            raise
+        _fallen_back = f"{chosen.data_source} was chosen here but cannot open: {error}. Running {plain.data_source}."
+        log.warning(_fallen_back)
+        return Desk(plain)
 
 
 def choose_source(name: str) -> Desk:
     """Switch every viewer of this server to another data source and remember it; one that cannot open (SettingsError)
     changes nothing."""
-    global _started
+    global _started, _fallen_back
     registry.check_name("feeds", name)
     with _starting:
         new = Desk(effective_settings().model_copy(update={"data_source": name}))
         people().prefer("data_source", name)
-        _started = new
+        _started, _fallen_back = new, ""
         performance_utils.use_desk(new)
         return new
 
@@ -78,4 +99,4 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     gc.freeze()
     log.info("desk open: %s", here.market.label)
     yield {}
-    here.close()
+    start().close()  # the one that runs by now

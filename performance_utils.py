@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
+import os
 import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Coroutine, Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,17 +29,18 @@ from domain import candles as cd
 from domain.clock import Clock, SystemClock, monotonic
 from domain.errors import DeskError, FeedUnavailable
 from domain.instruments import Instrument, instrument
-from domain.quotes import Bar, Quote
+from domain.quotes import Bar
+from feeds.board import QuoteBoard
 from feeds.market import Answer, Market, open_market
 
 T = TypeVar("T")
 
 # How long a page may show closed bars before it asks again, in seconds.
 FRESH_S = {"1m": 5, "5m": 15, "15m": 30, "1h": 60, "4h": 120, "1d": 300}
-WANTED_FOR_S = 30.0
 ASK_AGAIN_S = 2.0
 PATIENCE_S = 0.3
 RENEWAL_LIMIT_S = 60.0
+MOST_SERIES = 300
 
 
 class Fetched(dict[str, pd.DataFrame]):
@@ -74,93 +78,6 @@ def bridge() -> Bridge:
     return Bridge()
 
 
-@dataclass(slots=True)
-class Standing:
-    """The newest quote of a symbol, when it came (monotonic seconds), and the minute folded from quotes so far."""
-
-    quote: Quote
-    came: float
-    minute: Bar | None = None
-    _day_volume: float = 0.0
-
-    def take(self, quote: Quote) -> None:
-        """A newer quote. Where the venue tells no forming minute it is folded from the prices seen."""
-        begin = quote.time.replace(second=0, microsecond=0)
-        if quote.minute is not None:
-            self.minute = quote.minute
-        elif self.minute is None or self.minute.time != begin:
-            price = float(quote.last)
-            self.minute = Bar(begin, price, price, price, price, 0.0)
-        else:
-            traded = max(0.0, quote.volume - self._day_volume)
-            self.minute = self.minute.with_price(float(quote.last), self.minute.volume + traded)
-        self.quote, self.came, self._day_volume = quote, monotonic(), quote.volume
-
-
-class QuoteBoard:
-    """The newest quotes of every symbol somebody looks at, asked for together, once for all viewers.
-
-    `want` is called by whoever shows a symbol; a symbol that nobody wanted for half a minute is no longer asked for.
-    """
-
-    def __init__(self, market: Market) -> None:
-        self._market = market
-        self._wanted: dict[str, float] = {}
-        self._standing: dict[str, Standing] = {}
-        self._lock = threading.Lock()
-        self._asking = asyncio.Lock()
-        self._asked = float("-inf")
-        self.error = ""
-        self.failing_since: float | None = None
-        self._closed = False
-
-    def want(self, symbols: Iterable[str]) -> None:
-        with self._lock:
-            self._wanted.update(dict.fromkeys(symbols, monotonic()))
-
-    def wanted(self) -> list[str]:
-        with self._lock:
-            return [s for s, when in self._wanted.items() if monotonic() - when < WANTED_FOR_S]
-
-    def get(self, symbol: str) -> Standing | None:
-        return self._standing.get(symbol)
-
-    async def refresh(self) -> None:
-        """Ask for everything wanted, once. A failure is kept as a sentence; the old quotes stand and grow old."""
-        async with self._asking:
-            symbols = self.wanted()
-            if not symbols:
-                return
-            try:
-                quotes = await self._market.quotes([instrument(s) for s in symbols])
-            except DeskError as error:
-                self.error = str(error)
-                self.failing_since = self.failing_since or monotonic()
-                return
-            self.error, self.failing_since = "", None
-            for symbol, quote in quotes.items():
-                self._take(symbol, quote)
-
-    async def follow(self) -> None:
-        """Refresh at the feed's own pace until closed. A new wish is answered within a fifth of a second."""
-        while not self._closed:
-            fresh = any(s not in self._standing for s in self.wanted()) and not self.error
-            if monotonic() - self._asked >= (min(ASK_AGAIN_S, self._market.poll_s) if fresh else self._market.poll_s):
-                self._asked = monotonic()
-                await self.refresh()
-            await asyncio.sleep(min(0.2, self._market.poll_s))
-
-    def close(self) -> None:
-        self._closed = True
-
-    def _take(self, symbol: str, quote: Quote) -> None:
-        standing = self._standing.get(symbol)
-        if standing is None:
-            standing = self._standing[symbol] = Standing(quote, monotonic())
-        if standing.minute is None or quote.time >= standing.quote.time:
-            standing.take(quote)
-
-
 @dataclass(frozen=True, slots=True)
 class LiveCandles:
     """What a live chart shows: closed bars, the forming one, and where they come from.
@@ -178,13 +95,19 @@ class LiveCandles:
 
 @dataclass(slots=True)
 class _Kept:
-    """The newest answer about one series, and the renewal that is on its way."""
+    """The newest answer about one series, the state of the user's files it was made from, and the next answer on its
+    way. `known` is replaced whole, so that who reads it gets bars and revision that belong together."""
 
     bars: int = 0
     last_bucket: int = -1
+    files: int = 0
     asked: float = float("-inf")
-    known: tuple[Answer, str] = field(default_factory=lambda: (Answer(cd.empty()), ""))  # and its revision
+    known: tuple[Answer, str] = field(default_factory=lambda: (Answer(cd.empty()), ""))
     renewal: Future[None] | None = None
+
+    @property
+    def renewing(self) -> bool:
+        return self.renewal is not None and not self.renewal.done()
 
 
 class Desk:
@@ -196,8 +119,9 @@ class Desk:
         self.settings = settings
         self.market = market or open_market(settings, clock or SystemClock())
         self.board = QuoteBoard(self.market)
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._lock = threading.Lock()
+        self._files: tuple[float, int] = (float("-inf"), 0)
         bridge().start(self.board.follow())
 
     @property
@@ -213,54 +137,80 @@ class Desk:
         with contextlib.suppress(FeedUnavailable):
             self.candles(symbol, "1d", 10)
 
+    def prepare(self, symbol: str, tf_name: str, bars: int) -> Future[None] | None:
+        """Start what `live` would have to wait for, without waiting: the future of a first answer, else None."""
+        kept = self._renewed(instrument(symbol), cd.timeframe(tf_name), bars)
+        return kept.renewal if kept.renewing and bars > kept.bars else None
+
     def live(self, symbol: str, tf_name: str, bars: int = 500) -> LiveCandles:
         """The newest `bars` closed bars and the forming one. Closed bars are asked for again only once a bar must
         have closed, so a second look costs next to nothing."""
         what, tf = instrument(symbol), cd.timeframe(tf_name)
         self.board.want([what.symbol])
-        answer, revision = self._closed(what, tf, bars).known
-        forming = self._forming(what, tf, answer)
-        return LiveCandles(what, tf, answer.candles, forming, answer, revision)
+        answer, revision = self._closed(what, tf, bars)
+        answer = dataclasses.replace(answer, candles=answer.candles.iloc[-bars:])
+        return LiveCandles(what, tf, answer.candles, self._forming(what, tf, answer), answer, revision)
 
     def close(self) -> None:
         self.board.close()
         bridge().run(self.market.close(), 10)
 
-    def _closed(self, what: Instrument, tf: cd.Timeframe, bars: int) -> _Kept:
-        """Closed bars, renewed where a bar must have closed since. The first look waits for the source; later ones
-        wait a moment, then go on with what is kept while the source makes up its mind."""
-        key = (what.symbol, tf.name)
-        with self._lock:
-            kept = self._kept.setdefault(key, _Kept())
-            first = bars > kept.bars
-            if kept.renewal is None and (first or self._outdated(kept, what, tf)):
-                kept.renewal = bridge().start(self._renew(kept, what, tf, max(bars, kept.bars)))
-            renewal = kept.renewal
-        if renewal is not None:
+    def _closed(self, what: Instrument, tf: cd.Timeframe, bars: int) -> tuple[Answer, str]:
+        """Closed bars and their revision. The first look waits for the source; later ones wait a moment, then go on
+        with what is kept while the source makes up its mind."""
+        kept = self._renewed(what, tf, bars)
+        renewal, first = kept.renewal, bars > kept.bars
+        if renewal is not None and (first or kept.renewing):
             try:
                 renewal.result(RENEWAL_LIMIT_S if first else PATIENCE_S)
             except TimeoutError:
                 if first:
                     raise FeedUnavailable(f"{self.market.label} did not answer in {RENEWAL_LIMIT_S:.0f} s") from None
+            except CancelledError:
+                raise FeedUnavailable("the data source was just changed; ask again") from None
             except DeskError:
                 if first:
                     raise
-        return kept
+        return kept.known
+
+    def _renewed(self, what: Instrument, tf: cd.Timeframe, bars: int) -> _Kept:
+        """The series' place among the newest looked at, its renewal started where one is due."""
+        key = (what.symbol, tf.name)
+        with self._lock:
+            kept = self._kept.setdefault(key, _Kept())
+            self._kept.move_to_end(key)
+            while len(self._kept) > MOST_SERIES:
+                self._kept.popitem(last=False)
+            if not kept.renewing and (bars > kept.bars or self._outdated(kept, what, tf)):
+                kept.renewal = bridge().start(self._renew(kept, what, tf, max(bars, kept.bars)))
+            return kept
 
     async def _renew(self, kept: _Kept, what: Instrument, tf: cd.Timeframe, bars: int) -> None:
         try:
-            bucket = self._bucket(what, tf)
+            bucket, files = self._bucket(what, tf), self._files_state()
             answer = await self.market.window(what, tf, bars=bars)
             kept.known, kept.bars, kept.last_bucket = (answer, _revision(what, tf, answer)), bars, bucket
+            kept.files = files
         finally:
-            kept.asked, kept.renewal = monotonic(), None
+            kept.asked = monotonic()
 
     def _outdated(self, kept: _Kept, what: Instrument, tf: cd.Timeframe) -> bool:
-        """A bar has closed since, or the source still owes one; a failing source is left in peace for a while."""
+        """A bar has closed since, the source still owes one, or the user's files are others; a failing source is left
+        in peace for a while."""
         rested = monotonic() - kept.asked > max(ASK_AGAIN_S, self.market.poll_s)
-        if self._bucket(what, tf) != kept.last_bucket:
+        if self._bucket(what, tf) != kept.last_bucket or self._files_state() != kept.files:
             return rested or not kept.known[0].feed_error
         return rested and self._lags(kept.known[0].candles, what, tf)
+
+    def _files_state(self) -> int:
+        """A number that changes when a file of the user's comes, goes or changes; looked at once a second."""
+        looked, state = self._files
+        if monotonic() - looked > 1.0:
+            with contextlib.suppress(OSError):
+                found = [(e.name, e.stat().st_mtime_ns, e.stat().st_size) for e in os.scandir(self.settings.files_dir)]
+                state = zlib.crc32(repr(sorted(found)).encode())
+            self._files = (monotonic(), state)
+        return state
 
     def _bucket(self, what: Instrument, tf: cd.Timeframe) -> int:
         """The bucket of this moment: when it changes, a bar has closed."""
@@ -286,13 +236,16 @@ class Desk:
         if minute.time < begin or int(cd.starts(np.array([pd.Timestamp(minute.time).value]), tf, what)[0]) != bucket:
             return None
         if tf.name == "1m" or minute.time == begin:
-            return replace(minute, time=begin)
-        try:
-            minutes = self._closed(what, cd.TIMEFRAMES["1m"], tf.seconds // 60).known[0].candles
-        except DeskError:
-            return None  # half a bar would be a wrong one
-        earlier = cd.resample(cd.between(minutes, begin, minute.time), tf, what)
-        return _bar(earlier, -1).merge(minute) if len(earlier) else replace(minute, time=begin)
+            return dataclasses.replace(minute, time=begin)
+        need = tf.seconds // 60
+        kept = self._renewed(what, cd.TIMEFRAMES["1m"], need)
+        if kept.renewal is not None and kept.renewing:
+            with contextlib.suppress(TimeoutError, CancelledError, DeskError):
+                kept.renewal.result(PATIENCE_S)
+        if need > kept.bars:
+            return None  # its closed minutes are not here yet, and half a bar would be a wrong one
+        earlier = cd.resample(cd.between(kept.known[0].candles, begin, minute.time), tf, what)
+        return _bar(earlier, -1).merge(minute) if len(earlier) else dataclasses.replace(minute, time=begin)
 
 
 def _revision(what: Instrument, tf: cd.Timeframe, answer: Answer) -> str:

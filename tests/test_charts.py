@@ -157,3 +157,56 @@ def test_crypto_has_no_breaks_and_utc_is_a_choice(bars: pd.DataFrame) -> None:
 
     assert not figure.layout.xaxis.rangebreaks
     assert by_name(figure, "price").x[-1] == str(bars.index[-1].tz_localize(None)).replace(" ", "T")
+
+
+async def test_a_vwap_is_that_of_its_whole_day_or_nothing(tmp_path, clock: ManualClock) -> None:
+    feed = SimulatedFeed(Settings(data_dir=tmp_path, simulated_clock="real"), clock)
+    whole = await feed.candles(BTC, cd.timeframe("1m"), clock.now() - timedelta(days=3), clock.now())
+    view = View(tf="1m", studies=(Study.parse("vwap"),), bars=500)
+
+    figure, _ = charts.base(whole.tail(view.bars + charts.warm_up(view, BTC)), BTC, view)
+
+    typical = whole[["high", "low", "close"]].mean(axis=1) * whole["volume"]
+    days = whole.index.normalize()
+    true = typical.groupby(days).cumsum() / whole["volume"].groupby(days).cumsum()
+    np.testing.assert_allclose(by_name(figure, "VWAP").y, true.tail(500), rtol=1e-9)
+    short, _ = charts.base(whole.tail(600), BTC, view)
+    assert np.isnan(by_name(short, "VWAP").y[:10]).all()
+
+
+def test_a_crypto_day_is_named_by_its_own_date_whatever_the_zone() -> None:
+    times = cd.expected(datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 20, tzinfo=UTC), cd.timeframe("1d"), BTC)
+    daily = cd.frame(times, {c: np.full(len(times), 5.0) for c in cd.COLUMNS})
+
+    figure, _ = charts.base(daily, BTC, View(tf="1d", zone="America/New_York"))
+
+    assert list(by_name(figure, "price").x) == ["2026-11-18", "2026-11-19"]
+
+
+def test_the_hour_that_new_york_repeats_does_not_fold_a_crypto_chart() -> None:
+    m5 = cd.timeframe("5m")
+    times = cd.expected(datetime(2026, 11, 1, 3, tzinfo=UTC), datetime(2026, 11, 1, 9, tzinfo=UTC), m5, BTC)
+    night = cd.frame(times, {c: np.full(len(times), 5.0) for c in cd.COLUMNS})
+
+    figure, _ = charts.base(night, BTC, View(tf="5m", zone="America/New_York"))
+
+    assert list(by_name(figure, "price").x) == sorted(set(by_name(figure, "price").x))
+
+
+def test_a_line_far_from_the_price_does_not_push_the_others_off_it(bars: pd.DataFrame) -> None:
+    """Supertrend comes with a direction of 1 and -1: the trend is drawn over the candles, the direction is not."""
+    figure, about = charts.base(bars, AAPL, View(studies=(Study.parse("supertrend"),)))
+
+    assert about["lines"]
+    assert {figure.data[at].yaxis for at in about["lines"].values()} == {"y"}
+
+
+def test_a_cumulative_line_does_not_jump_on_the_forming_bar(bars: pd.DataFrame) -> None:
+    view = View(studies=(Study.parse("obv"),), bars=100)
+    last = bars.iloc[-1]
+    forming = Bar(bars.index[-1].to_pydatetime(), *(float(last[c]) for c in cd.COLUMNS))
+
+    figure, about = charts.base(bars, AAPL, view)
+    tail = charts.tail(bars.iloc[:-1], forming, AAPL, view)
+
+    assert tail["lines"]["OBV"] == pytest.approx(figure.data[about["lines"]["OBV"]].y[-1], rel=1e-6)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +26,9 @@ def ask(desk: pu.Desk, held: str = "", symbol: str = "AAPL") -> dict[str, Any]:
     return json.loads(live.chart_answer(desk, symbol, live.read_view(QUERY), held))
 
 
-async def get(path: str, query: str = "", accept: str = "") -> tuple[int, dict[str, str], bytes]:
+async def get(
+    path: str, query: str = "", accept: str = "", site: str = "same-origin"
+) -> tuple[int, dict[str, str], bytes]:
     """One GET through the routes as the server runs them."""
     sent: list[dict[str, Any]] = []
 
@@ -40,7 +44,7 @@ async def get(path: str, query: str = "", accept: str = "") -> tuple[int, dict[s
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(b"accept-encoding", accept.encode())],
+        "headers": [(b"accept-encoding", accept.encode()), (b"sec-fetch-site", site.encode())],
         "http_version": "1.1",
         "scheme": "http",
         "server": ("127.0.0.1", 80),
@@ -141,7 +145,9 @@ def test_chips_carry_price_change_and_sign(desk: pu.Desk) -> None:
         ("symbol=AAPL&tf=7m", "no timeframe is called '7m'"),
         ("symbol=AAPL&bars=5000", "bars must be a whole number from 20 to 1000"),
         ("symbol=AAPL&studies=bolinger", "Did you mean 'bollinger'"),
-        ("symbol=AAPL&studies=" + ",".join(["sma"] * 13), "at most 12 at once"),
+        ("symbol=AAPL&studies=" + ",".join(["sma"] * 19), "at most 18 at once"),
+        ("symbol=AAPL&studies=rsi:inf", "length must be a finite number"),
+        ("symbol=AAPL&studies=sma:1e400", "length must be a finite number"),
         ("symbol=AAPL&palette=pink", "no palette is called 'pink'"),
         ("symbol=AAPL&zone=Mars", "no zone is called 'Mars'"),
         ("symbol=AAPL&patterns=Hamer", "Did you mean"),
@@ -161,6 +167,80 @@ async def test_a_feed_that_gives_nothing_is_an_outage_not_a_mistake(desk: pu.Des
     status, _, body = await get(live.CHART_PATH, "symbol=AAPL")
 
     assert (status, json.loads(body)["problem"]) == (503, "no network")
+
+
+async def test_our_own_mistake_is_told_and_logged(
+    desk: pu.Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: Any) -> bytes:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(live, "chart_answer", broken)
+
+    status, _, body = await get(live.CHART_PATH, "symbol=AAPL")
+
+    assert status == 500
+    assert b"secret" not in body
+    assert "secret detail" in caplog.text
+
+
+async def test_a_slow_source_is_waited_for_without_a_thread(desk: pu.Desk, feed: ScriptedFeed, monkeypatch) -> None:
+    """The browser hears that its answer is on the way, and gets it once it is there."""
+    monkeypatch.setattr(live, "WAIT_S", 0.05)
+    release = threading.Event()
+    plain = feed.candles
+
+    async def slow(*args: Any) -> Any:
+        await asyncio.to_thread(release.wait, 20)
+        return await plain(*args)
+
+    feed.candles = slow
+    status, _, body = await get(live.CHART_PATH, "symbol=AAPL&tf=1h")
+    release.set()
+    assert (status, json.loads(body)["waiting"]) == (202, "Fetching AAPL 1h from Scripted …")
+
+    for _ in range(200):
+        status, _, body = await get(live.CHART_PATH, "symbol=AAPL&tf=1h")
+        if status == 200:
+            break
+    assert status == 200
+
+
+def test_a_gate_is_not_left_behind_when_building_fails() -> None:
+    shared = live.Shared(4)
+
+    with pytest.raises(ZeroDivisionError):
+        shared.get("key", lambda: 1 // 0)
+
+    assert shared._locks == {}
+    assert shared.get("key", lambda: 7) == 7
+
+
+def test_a_price_that_stands_still_is_told_by_its_own_time(
+    desk: pu.Desk, feed: ScriptedFeed, clock: ManualClock
+) -> None:
+    """The source answers each second, but with a trade of 25 minutes ago."""
+    desk.board.want(["AAPL"])
+    pu.bridge().run(desk.board.refresh())
+    clock.advance(minutes=25)
+
+    told = json.loads(live.quotes_answer(desk, ["AAPL"]))
+
+    assert told["traded_s"] > 1490 > told["quiet_after_s"]
+    assert told["chips"][0]["traded_s"] > 1490
+
+
+def test_the_badge_is_about_the_symbol_that_is_looked_at(desk: pu.Desk, clock: ManualClock) -> None:
+    clock.advance(hours=30)
+
+    assert json.loads(live.quotes_answer(desk, ["AAPL", "BTCUSDT"], "BTCUSDT"))["phase"] == "open"
+    assert json.loads(live.quotes_answer(desk, ["AAPL", "BTCUSDT"], "AAPL"))["phase"] == "closed"
+
+
+async def test_another_site_cannot_put_the_desk_to_work(desk: pu.Desk) -> None:
+    status, _, _ = await get(live.QUOTES_PATH, "symbols=AAPL", site="cross-site")
+
+    assert status == 403
 
 
 async def test_big_answers_travel_packed(desk: pu.Desk) -> None:

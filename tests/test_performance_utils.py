@@ -179,3 +179,33 @@ def test_the_bridge_hands_errors_over(desk: pu.Desk, feed: ScriptedFeed, tmp_pat
     with pytest.raises(FeedUnavailable, match="no network"):
         desk.live("AAPL", "1d", 10)
     assert instrument("AAPL").symbol in desk.board.wanted()
+
+
+def test_a_renewal_that_is_over_at_once_never_blocks_the_next(desk: pu.Desk, clock: ManualClock) -> None:
+    """A feed so quick that it answers before its question was written down: each new bar must still arrive."""
+    for _ in range(300):
+        clock.advance(minutes=1)
+        newest = desk.live("BTCUSDT", "1m", 60).closed.index[-1]
+
+        assert (clock.now() - newest).total_seconds() <= 60
+
+
+def test_a_file_that_comes_while_watching_is_shown_soon(desk: pu.Desk, settings) -> None:
+    before = desk.live("AAPL", "1d", 30)
+    settings.files_dir.mkdir(parents=True)
+    (settings.files_dir / "AAPL.csv").write_text("date,open,high,low,close,volume\n2026-11-18,7,9,6,8,5\n")
+    desk._files = (float("-inf"), desk._files[1])
+
+    after = desk.live("AAPL", "1d", 30)
+
+    assert "files" not in before.answer.sources
+    assert "files" in after.answer.sources
+    assert 8.0 in set(after.closed["close"])
+
+
+def test_only_the_newest_series_are_kept_in_mind(desk: pu.Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pu, "MOST_SERIES", 3)
+    for n in range(6):
+        desk.live(f"S{n}", "1d", 10)
+
+    assert list(desk._kept) == [("S3", "1d"), ("S4", "1d"), ("S5", "1d")]

@@ -65,12 +65,19 @@ class Study:
         numbers = " ".join(f"{value:g}" for _, value in self.params)
         return f"{SHORT.get(self.name, self.name)} {numbers}".strip()
 
-    def on_price(self, lines: dict[str, npt.NDArray[np.float64]], close: npt.NDArray[np.float64]) -> bool:
-        """Whether it is drawn over the candles. One of the long tail is where all its values are near the price."""
-        if known := indicators.CATALOGUE.get(self.name):
-            return known.place == "price"
-        values = np.concatenate([line[np.isfinite(line)] for line in lines.values()] or [np.empty(0)])
-        return len(values) > 0 and bool(np.all((values > close.min() / 2) & (values < close.max() * 2)))
+    @property
+    def place(self) -> str:
+        """`price` or `panel` where the catalogue says; '' for one of the long tail: its values will tell."""
+        known = indicators.CATALOGUE.get(self.name)
+        return known.place if known else ""
+
+    def complaint(self) -> str:
+        """Why it cannot be drawn, tried on a few made-up bars; '' where it can."""
+        try:
+            self.lines(_trial_bars(), "UTC")
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def lines(self, candles: pd.DataFrame, zone: str) -> dict[str, npt.NDArray[np.float64]]:
         """Its values by line name, as long as the frame."""
@@ -78,6 +85,8 @@ class Study:
         if self.name == "vwap":
             params["anchor"] = zone
         found = indicators.indicator(candles, self.name, **params)
+        if self.name == "vwap":
+            found = found.where(_whole_days(candles, zone))
         if isinstance(found, pd.Series):
             return {self.label: found.to_numpy(np.float64)}
         return {f"{self.label} {c}": found[c].to_numpy(np.float64) for c in found.columns}
@@ -114,12 +123,11 @@ def base(
     """
     shown = visible(candles, instrument, view)
     drawn = shown.tail(view.bars)
-    times, zone = axis_times(drawn, view), instrument.zone
+    times, zone = axis_times(drawn, instrument, view), instrument.zone
     colours = palettes.PALETTES[view.palette]
     decimals = _decimals(drawn, instrument)
-    studies = [(study, _tail_of(study.lines(shown, zone), len(drawn))) for study in view.studies]
-    close = drawn["close"].to_numpy()
-    panels = [study for study, lines in studies if not study.on_price(lines, close)]
+    studies = [_placed(study, _tail_of(study.lines(shown, zone), len(drawn)), drawn) for study in view.studies]
+    panels = [study for study, _, on_price in studies if not on_price]
     traces = [_candles(drawn, times, colours, decimals), _volume(drawn, times, colours)]
     lines = _lines(studies, times, panels)
     mark = _marks(drawn, shown, times, view, colours)
@@ -134,6 +142,7 @@ def base(
         "decimals": decimals,
         "bar_s": cd.timeframe(view.tf).seconds,
         "epoch": cd.nanos(drawn) // 1_000_000_000,
+        "zone": "New York" if axis_zone(instrument, view) == "America/New_York" else "UTC",
     }
     return figure, about
 
@@ -146,27 +155,66 @@ def tail(candles: pd.DataFrame, forming: Bar | None, instrument: Instrument, vie
     if not view.extended and not _regular(forming, instrument):
         return {}
     row = [forming.open, forming.high, forming.low, forming.close, forming.volume]
-    with_it = _append(shown.tail(view.bars + WARM_UP_BARS), forming, row)
+    with_it = _append(shown, forming, row)
     values = {
         name: _json_number(line[-1])
         for study in view.studies
         for name, line in study.lines(with_it, instrument.zone).items()
     }
     return {
-        "x": str(axis_times(with_it.iloc[-1:], view)[0]),
+        "x": str(axis_times(with_it.iloc[-1:], instrument, view)[0]),
         "bar": [float(f"{v:.8g}") for v in row],
         "lines": values,
     }
 
 
-def axis_times(candles: pd.DataFrame, view: View) -> Times:
-    """Bar times as the axis shows them: naive ISO text in the view's zone, dates alone for daily bars."""
+def axis_zone(instrument: Instrument, view: View) -> str:
+    """The zone of the time axis. Crypto trades through the hour that New York's clock repeats each autumn, so its
+    axis is UTC; a daily bar is named by its own exchange's day."""
+    return instrument.zone if instrument.is_crypto or view.tf == "1d" else view.zone
+
+
+def axis_times(candles: pd.DataFrame, instrument: Instrument, view: View) -> Times:
+    """Bar times as the axis shows them: naive ISO text in the axis's zone, dates alone for daily bars."""
     index = candles.index
     assert isinstance(index, pd.DatetimeIndex)
-    if view.tf == "1d":
-        zone = "UTC" if view.zone == "UTC" else "America/New_York"
-        return np.datetime_as_string(index.tz_convert(zone).tz_localize(None).to_numpy(), unit="D")
-    return np.datetime_as_string(index.tz_convert(view.zone).tz_localize(None).to_numpy(), unit="s")
+    local = index.tz_convert(axis_zone(instrument, view)).tz_localize(None).to_numpy()
+    return np.datetime_as_string(local, unit="D" if view.tf == "1d" else "s")
+
+
+def warm_up(view: View, instrument: Instrument) -> int:
+    """Bars before the first drawn one: enough for every line to have settled, and for a VWAP its whole day."""
+    minutes = 24 * 60 if instrument.is_crypto else 16 * 60
+    day = -(-minutes * 60 // cd.timeframe(view.tf).seconds)
+    return max(WARM_UP_BARS, 2 * day if any(study.name == "vwap" for study in view.studies) else 0)
+
+
+def _whole_days(candles: pd.DataFrame, zone: str) -> npt.NDArray[np.bool_]:
+    """Rows of days whose first bar is in the frame; the frame's own first day may have begun before it."""
+    days = candles.index.tz_convert(zone).normalize()
+    return np.asarray(days != days[0]) if len(days) else np.empty(0, dtype=bool)
+
+
+def _trial_bars() -> pd.DataFrame:
+    close = 100 + np.sin(np.arange(300) / 7)
+    times = 1_700_000_000_000_000_000 + np.arange(300) * 60_000_000_000
+    values = {"open": close - 0.1, "high": close + 1, "low": close - 1, "close": close, "volume": np.full(300, 9.0)}
+    return cd.frame(times, values)
+
+
+def _placed(study: Study, lines: dict[str, Any], drawn: pd.DataFrame) -> tuple[Study, dict[str, Any], bool]:
+    """A study, the lines of it to draw, and whether they lie over the candles. One of the long tail lies where its
+    values are near the price; then what is not (a direction of 1 and -1) is left out."""
+    if study.place or drawn.empty:
+        return study, lines, study.place == "price"
+    low, high = drawn["low"].min() / 2, drawn["high"].max() * 2
+    near = {name: line for name, line in lines.items() if _within(line, low, high)}
+    return (study, near, True) if near else (study, lines, False)
+
+
+def _within(line: npt.NDArray[np.float64], low: float, high: float) -> bool:
+    values = line[np.isfinite(line)]
+    return len(values) > 0 and bool(np.all((values > low) & (values < high)))
 
 
 def _number(name: str, text: str, declared: Any) -> float:
@@ -174,6 +222,8 @@ def _number(name: str, text: str, declared: Any) -> float:
         value = float(text)
     except ValueError:
         raise ValueError(f"{name} must be a number: got {text!r}") from None
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be a finite number: got {text!r}")
     return int(value) if isinstance(declared.default, int) else value
 
 
@@ -235,7 +285,7 @@ def _volume(drawn: pd.DataFrame, times: Times, colours: palettes.Palette) -> dic
 def _lines(studies: list[Any], times: Times, panels: list[Study]) -> list[dict[str, Any]]:
     """One colour a study over the price, one colour a line in a panel; a study stands in the legend once."""
     out: list[dict[str, Any]] = []
-    for at, (study, lines) in enumerate(studies):
+    for at, (study, lines, _) in enumerate(studies):
         axis = f"y{3 + panels.index(study)}" if study in panels else "y"
         for part, (name, values) in enumerate(lines.items()):
             colour = palettes.LINES[(part if study in panels else at) % len(palettes.LINES)]
@@ -293,7 +343,7 @@ def wrap(text: str, width: int = 62) -> str:
 def _layout(
     drawn: pd.DataFrame, times: Times, instrument: Instrument, view: View, panels: list[Study]
 ) -> dict[str, Any]:
-    share = 0.0 if not panels else min(0.17, 0.5 / len(panels))
+    share = 0.0 if not panels else min(0.17, 0.6 / len(panels))
     foot = share * len(panels)
     axis = {
         "side": "right",
@@ -411,7 +461,7 @@ def _closed_gaps(drawn: pd.DataFrame, instrument: Instrument, view: View) -> lis
     first, last = np.searchsorted(begin, [times[0], times[-1]], side="right") - 1
     closes, opens = end[first : last + 1], begin[first + 1 : last + 2]
     spans = np.column_stack([closes[: len(opens)], opens])
-    index = pd.DatetimeIndex(spans.ravel()).tz_localize("UTC").tz_convert(view.zone).tz_localize(None)
+    index = pd.DatetimeIndex(spans.ravel()).tz_localize("UTC").tz_convert(axis_zone(instrument, view)).tz_localize(None)
     text = np.datetime_as_string(index.to_numpy(), unit="s").reshape(-1, 2)
     return [list(map(str, pair)) for pair in text]
 
@@ -424,7 +474,7 @@ def _shades(drawn: pd.DataFrame, times: Times, instrument: Instrument, view: Vie
     at, _ = instrument.calendar.locate(cd.nanos(drawn))
     days = np.unique(at)
     spans = np.vstack([np.column_stack([s.pre[days], s.open[days]]), np.column_stack([s.close[days], s.post[days]])])
-    index = pd.DatetimeIndex(spans.ravel()).tz_localize("UTC").tz_convert(view.zone).tz_localize(None)
+    index = pd.DatetimeIndex(spans.ravel()).tz_localize("UTC").tz_convert(axis_zone(instrument, view)).tz_localize(None)
     text = np.datetime_as_string(index.to_numpy(), unit="s").reshape(-1, 2)
     return [
         {

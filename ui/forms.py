@@ -11,6 +11,7 @@ import patterns
 from domain.candles import TIMEFRAMES
 from domain.errors import DeskError
 from domain.instruments import KNOWN, instrument, search
+from ui.charts import Study
 from ui.components import ticker_strip
 from ui.palettes import PALETTES
 from ui.session import Open
@@ -31,6 +32,7 @@ PANELS = {
     "OBV": "obv",
 }
 ON_PRICE = {name for name, known in indicators.CATALOGUE.items() if known.place == "price"}
+MOST_OTHERS = 6
 FIRST_STUDIES = ["EMA 9", "EMA 21", "VWAP"]
 FIRST_PATTERNS = ["Hammer", "Bullish Engulfing", "Bearish Engulfing", "Morning Star", "Evening Star"]
 
@@ -45,7 +47,7 @@ def watch_strip(app: Open) -> str:
         colours=PALETTES[app.palette],
         key="desk_strip",
         on_pick=lambda: _pick(app, st.session_state.desk_strip.picked),
-        on_drop=lambda: _drop(app, st.session_state.desk_strip.dropped),
+        on_drop=lambda: _drop(app, st.session_state.desk_strip.dropped, chosen),
     )
     if problem := st.session_state.pop("desk_add_problem", None):
         st.error(problem, icon=":material/error:")
@@ -130,16 +132,29 @@ def _more(saved: dict[str, Any]) -> dict[str, Any]:
         key="desk_extended",
         help="Shaded on the chart",
     )
-    known = [*(f"{name}" for name in indicators.CATALOGUE), *indicators.long_tail()]
+    known = [*indicators.CATALOGUE, *indicators.long_tail()]
     others = st.multiselect(
         "Any other indicator",
         known,
-        default=[s for s in saved.get("others", []) if s.split(":")[0] in known],
+        default=[s for s in saved.get("others", []) if not _complaint(s)][:MOST_OTHERS],
         key="desk_others",
         accept_new_options=True,
+        max_selections=MOST_OTHERS,
         help="By name, with its numbers after colons where they differ from the usual: rsi:7, sma:200, supertrend",
     )
-    return {"patterns": marked, "extended": extended, "others": others}
+    wrong = {text: said for text in others if (said := _complaint(text))}
+    for said in wrong.values():
+        st.error(said, icon=":material/error:")
+    return {"patterns": marked, "extended": extended, "others": [text for text in others if text not in wrong]}
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _complaint(text: str) -> str:
+    """Why an indicator as somebody typed it cannot be drawn; '' where it can."""
+    try:
+        return Study.parse(text).complaint()
+    except ValueError as error:
+        return str(error)
 
 
 def _saved(saved: dict[str, Any], name: str, fallback: str, allowed: Any) -> str:
@@ -148,12 +163,20 @@ def _saved(saved: dict[str, Any], name: str, fallback: str, allowed: Any) -> str
 
 
 def _picked(app: Open, symbols: list[str]) -> str:
-    wanted = st.query_params.get("symbol") or app.preferences.get("symbol") or (symbols[0] if symbols else "")
-    try:
-        symbol = instrument(wanted).symbol if wanted else ""
-    except DeskError:
-        symbol = ""
-    return symbol or (symbols[0] if symbols else "")
+    """The symbol of the address, else the one looked at last, else the first; a deep link is remembered."""
+    linked, last = st.query_params.get("symbol", ""), app.preferences.get("symbol", "")
+    for wanted in (linked, last):
+        try:
+            symbol = instrument(wanted).symbol if wanted else ""
+        except DeskError as error:
+            st.error(str(error), icon=":material/error:")
+            st.query_params.pop("symbol", None)
+            continue
+        if symbol:
+            if symbol != last:
+                app.people.prefer("symbol", symbol)
+            return symbol
+    return symbols[0] if symbols else ""
 
 
 def _pick(app: Open, symbol: str | None) -> None:
@@ -162,12 +185,12 @@ def _pick(app: Open, symbol: str | None) -> None:
         app.people.prefer("symbol", symbol)
 
 
-def _drop(app: Open, symbol: str | None) -> None:
+def _drop(app: Open, symbol: str | None, shown: str) -> None:
     if not symbol:
         return
     app.people.unwatch(symbol)
     left = app.people.watchlist()
-    if st.query_params.get("symbol") == symbol or app.preferences.get("symbol") == symbol:
+    if symbol == shown:
         st.query_params.pop("symbol", None)
         app.people.prefer("symbol", left[0] if left else "")
 
@@ -177,9 +200,25 @@ def _add(app: Open, typed: str | None) -> None:
     if not typed:
         return
     try:
-        what = instrument(typed)
-        app.desk.probe(what.symbol)
-        app.people.watch(what.symbol)
-        _pick(app, what.symbol)
+        symbol = _meant(app, typed)
+        app.people.watch(symbol)
+        _pick(app, symbol)
     except (DeskError, ValueError) as error:
         st.session_state.desk_add_problem = str(error)
+
+
+def _meant(app: Open, typed: str) -> str:
+    """The symbol behind what was typed: a symbol the source knows, else the one company whose name it is part of."""
+    try:
+        symbol = instrument(typed).symbol
+        app.desk.probe(symbol)
+        return symbol
+    except (DeskError, ValueError) as error:
+        named = [i for i in search(typed) if typed.strip().lower() in i.name.lower()]
+        if len(named) == 1:
+            app.desk.probe(named[0].symbol)
+            return named[0].symbol
+        if named:
+            listed = ", ".join(f"{i.symbol} ({i.name})" for i in named[:6])
+            raise DeskError(f"{typed!r} may mean several: {listed}. Type the symbol.") from None
+        raise error

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
+from concurrent.futures import CancelledError
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,17 +33,23 @@ from domain.candles import timeframe
 from domain.clock import monotonic
 from domain.errors import DeskError, UnknownName
 from domain.instruments import Instrument, instrument
-from performance_utils import Desk, LiveCandles, Standing, desk
+from feeds.board import Standing
+from performance_utils import Desk, LiveCandles, desk
 from ui import charts, palettes
 from ui.charts import Study, View
 
 CHART_PATH = "/live/chart"
 QUOTES_PATH = "/live/quotes"
 PLOTLY_PATH = "/live/plotly.min.js"
-MOST_STUDIES = 12
+MOST_STUDIES = 18  # five overlays, six panels and the six others of the form, and one to spare
 ZONES = ("America/New_York", "UTC")
 STALE_AFTER_S = 5.0
 WAIT_S = 2.0
+MOST_CHIPS = 80
+MOST_SAID = 400
+CURE_QUESTION = "Change the symbol, or what is chosen under More."
+CURE_SOURCE = "Another data source can be chosen in Settings; your own candles go into data/ohlcv."
+_log = logging.getLogger(__name__)
 
 
 class Shared:
@@ -59,16 +67,23 @@ class Shared:
                 self._kept.move_to_end(key)
                 return self._kept[key]
             gate = self._locks.setdefault(key, threading.Lock())
-        with gate:
+        try:
+            with gate:
+                return self._built(key, build)
+        finally:
+            with self._lock:
+                self._locks.pop(key, None)
+
+    def _built(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        with self._lock:
             if key in self._kept:
                 return self._kept[key]
-            value = build()
-            with self._lock:
-                self._kept[key] = value
-                while len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
-                self._locks.pop(key, None)
-            return value
+        value = build()
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return value
 
 
 _bases = Shared(64)
@@ -104,9 +119,14 @@ def _bars(text: str) -> int:
     return int(text)
 
 
+def bars_for(symbol: str, view: View) -> int:
+    """Bars a view needs: those drawn and those that warm its lines up."""
+    return view.bars + charts.warm_up(view, instrument(symbol))
+
+
 def chart_answer(here: Desk, symbol: str, view: View, held: str) -> bytes:
     """What `/live/chart` sends: `base` only where the browser's revision `held` no longer stands."""
-    live = here.live(symbol, view.tf, view.bars + charts.WARM_UP_BARS)
+    live = here.live(symbol, view.tf, bars_for(symbol, view))
     base_key = (live.revision, view)
     revision = f"{live.revision}.{abs(hash(view)) % 10**8:08d}"
     answer: dict[str, Any] = {"rev": revision, "status": status(here, live)}
@@ -175,49 +195,44 @@ def _next_words(state: MarketState, now: datetime, what: Instrument) -> str:
 
 
 def _freshness(here: Desk, what: Instrument, standing: Standing | None, live: bool) -> dict[str, Any]:
-    poll_s = here.market.poll_s
+    """How long ago the source last answered (`age_s`), and how long ago the venue last traded (`traded_s`)."""
+    common = {"live": live, "error": here.board.error, "quiet_after_s": _quiet_after_s(here, what)}
     if standing is None:
-        return {
-            "live": live,
-            "age_s": None,
-            "stale_after_s": STALE_AFTER_S,
-            "delayed_s": 0,
-            "error": here.board.error,
-        }
+        return {**common, "age_s": None, "stale_after_s": STALE_AFTER_S, "delayed_s": 0, "traded_s": 0.0}
+    since = (here.clock.now() - standing.quote.time).total_seconds() - standing.quote.delayed_s
     return {
-        "live": live,
+        **common,
         "age_s": round(monotonic() - standing.came, 2),
-        "quote_ms": int(standing.quote.time.timestamp() * 1000),
-        "stale_after_s": max(STALE_AFTER_S, poll_s * 3),
+        "traded_s": round(max(0.0, since), 1),
+        "stale_after_s": max(STALE_AFTER_S, here.market.poll_s * 3),
         "delayed_s": standing.quote.delayed_s,
-        "error": here.board.error,
     }
 
 
-def quotes_answer(here: Desk, symbols: list[str]) -> bytes:
-    """What `/live/quotes` sends: one chip a symbol, and how fresh the whole strip is."""
+def _quiet_after_s(here: Desk, what: Instrument) -> float:
+    """How long without a trade is worth a word: a minute in regular hours, a quarter of an hour in thin ones."""
+    phase = what.calendar.phase(here.clock.now())
+    return {Phase.OPEN: 75.0, Phase.CLOSED: float("1e12")}.get(phase, 900.0) + here.market.poll_s * 2
+
+
+def quotes_answer(here: Desk, symbols: list[str], lead: str = "") -> bytes:
+    """What `/live/quotes` sends: one chip a symbol, and market and freshness of the one that is looked at."""
     here.board.want(symbols)
-    standings = {s: here.board.get(s) for s in symbols}
-    known = [s for s in standings.values() if s is not None]
-    newest = max((s.came for s in known), default=None)
-    lead = instrument(next((s for s in symbols if not instrument(s).is_crypto), "SPY"))
+    what = instrument(lead or (symbols[0] if symbols else "SPY"))
+    live = here.market.quotes_live
     return orjson.dumps(
         {
-            **market_words(here, lead),
-            "chips": [_chip(s, standing) for s, standing in standings.items()],
-            "age_s": None if newest is None else round(monotonic() - newest, 2),
-            "stale_after_s": max(STALE_AFTER_S, here.market.poll_s * 3),
-            "delayed_s": max((s.quote.delayed_s for s in known), default=0),
-            "error": here.board.error,
+            **market_words(here, what),
+            **_freshness(here, what, here.board.get(what.symbol), live),
+            "chips": [_chip(here, s) for s in symbols],
             "source": here.market.label,
             "simulated": here.market.simulated,
-            "live": here.market.quotes_live,
         }
     )
 
 
-def _chip(symbol: str, standing: Standing | None) -> dict[str, Any]:
-    what = instrument(symbol)
+def _chip(here: Desk, symbol: str) -> dict[str, Any]:
+    what, standing = instrument(symbol), here.board.get(symbol)
     if standing is None:
         return {"symbol": symbol, "name": what.name, "last": None}
     quote = standing.quote
@@ -228,7 +243,7 @@ def _chip(symbol: str, standing: Standing | None) -> dict[str, Any]:
         "name": what.name,
         "last": f"{last:,.{decimals}f}",
         "change": None if quote.change is None else round(float(quote.change) * 100, 2),
-        "as_of": quote.time.isoformat(),
+        **_freshness(here, what, standing, here.market.quotes_live),
     }
 
 
@@ -241,51 +256,61 @@ def _plotly_file() -> Path:
     return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-class Waiting(Exception):
-    """The source takes its time: the answer is on its way and will be there for a later question."""
-
-
-_on_the_way: dict[Hashable, asyncio.Task[bytes]] = {}
-
-
-async def soon(key: Hashable, work: Callable[[], bytes]) -> bytes:
-    """The answer of `work`, or `Waiting` after two seconds; the same question asked meanwhile shares the work."""
-    task = _on_the_way.get(key)
-    if task is None:
-        task = _on_the_way[key] = asyncio.create_task(run_in_threadpool(work))
-        task.add_done_callback(functools.partial(_landed, key))
-    done, _ = await asyncio.wait({task}, timeout=WAIT_S)
-    if not done:
-        raise Waiting
-    return task.result()
-
-
-def _landed(key: Hashable, task: asyncio.Task[bytes]) -> None:
-    _on_the_way.pop(key, None)
-    if not task.cancelled():
-        task.exception()  # looked at: whoever still waits gets it from the task
-
-
 async def _chart(request: Request) -> Response:
     query = request.query_params
     symbol, held = query.get("symbol", ""), query.get("rev", "")
-    try:
-        view = read_view(query)
-        body = await soon((symbol, view, held), lambda: chart_answer(desk(), symbol, view, held))
-    except Waiting:
-        return JSONResponse({"waiting": f"Fetching {symbol} {view.tf} from {desk().market.label} …"}, 202)
-    except (DeskError, ValueError) as error:
-        return JSONResponse({"problem": str(error), "kind": type(error).__name__}, 422 if _asked_wrong(error) else 503)
-    return _json(request, body)
+    return await _answered(request, lambda: _chart_body(symbol, held, read_view(query)))
+
+
+async def _chart_body(symbol: str, held: str, view: View) -> bytes | Waiting:
+    """The answer, or word that the source takes its time: it will be there for a later question. The source is waited
+    for here, on the loop; the threads only ever do work."""
+    here = desk()
+    first = here.prepare(symbol, view.tf, bars_for(symbol, view))
+    if first is not None:
+        done, _ = await asyncio.wait({asyncio.ensure_future(asyncio.wrap_future(first))}, timeout=WAIT_S)
+        if not done:
+            return Waiting(f"Fetching {instrument(symbol).symbol} {view.tf} from {here.market.label} …")
+        for finished in done:
+            finished.result()
+    return await run_in_threadpool(chart_answer, here, symbol, view, held)
 
 
 async def _quotes(request: Request) -> Response:
+    return await _answered(request, lambda: _quotes_body(request.query_params))
+
+
+async def _quotes_body(query: Any) -> bytes:
+    asked = [instrument(s).symbol for s in query.get("symbols", "").split(",") if s][:MOST_CHIPS]
+    lead = query.get("lead", "")
+    return quotes_answer(desk(), asked, instrument(lead).symbol if lead else "")
+
+
+class Waiting(str):
+    """A sentence for a reader whose answer is on its way."""
+
+    __slots__ = ()
+
+
+async def _answered(request: Request, work: Callable[[], Awaitable[bytes | Waiting]]) -> Response:
+    """The answer to a question, or in words what is wrong with it (422), with the source (503) or with us (500)."""
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        return JSONResponse({"problem": "this address answers the desk's own page only"}, 403)
     try:
-        asked = [instrument(s).symbol for s in request.query_params.get("symbols", "").split(",") if s][:80]
-        body = await run_in_threadpool(quotes_answer, desk(), asked)
-    except (DeskError, ValueError) as error:
-        return JSONResponse({"problem": str(error)}, 422 if _asked_wrong(error) else 503)
-    return _json(request, body)
+        body = await work()
+    except ValueError as error:
+        return _problem(error, 422, CURE_QUESTION)
+    except (DeskError, CancelledError) as error:
+        return _problem(error, 503, CURE_SOURCE)
+    except Exception as error:  # noqa: BLE001 - the page must be told, and the log must have it
+        _log.exception("a live question failed: %s", request.url.query[:300])
+        return _problem(type(error)("the dashboard made a mistake; its log has the details"), 500, "")
+    return JSONResponse({"waiting": body}, 202) if isinstance(body, Waiting) else _json(request, body)
+
+
+def _problem(error: BaseException, status: int, cure: str) -> Response:
+    said = "".join(c if c.isprintable() else " " for c in str(error))[:MOST_SAID] or "the data source was just changed"
+    return JSONResponse({"problem": said, "cure": cure, "asked_wrong": status == 422}, status)
 
 
 async def _plotly(request: Request) -> Response:
@@ -294,10 +319,6 @@ async def _plotly(request: Request) -> Response:
         return FileResponse(_plotly_file(), media_type="text/javascript", headers=headers)
     body = await run_in_threadpool(_plotly_gzip)
     return Response(body, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
-
-
-def _asked_wrong(error: Exception) -> bool:
-    return isinstance(error, ValueError)
 
 
 def _json(request: Request, body: bytes) -> Response:

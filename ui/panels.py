@@ -7,14 +7,14 @@ import streamlit as st
 from domain import registry
 from domain.errors import DeskError
 from ui import forms, tables
-from ui.live import read_view
+from ui.live import bars_for, read_view
 from ui.session import Open
 
 
 def chart_height(query: dict[str, str]) -> int:
     """Tall enough that each panel can be read."""
     panels = sum(text.split(":")[0] not in forms.ON_PRICE for text in query["studies"].split(",") if text)
-    return 590 + 80 * panels
+    return min(590 + 85 * panels, 1300)
 
 
 def nothing_watched(app: Open) -> None:
@@ -27,7 +27,7 @@ def nothing_watched(app: Open) -> None:
 def chart_notes(app: Open, query: dict[str, str]) -> None:
     """Where the candles come from, and what a reader should know about them."""
     try:
-        answer = app.desk.live(query["symbol"], query["tf"], read_view(query).bars).answer
+        answer = app.desk.live(query["symbol"], query["tf"], bars_for(query["symbol"], read_view(query))).answer
     except (DeskError, ValueError):
         return  # the chart itself says what is wrong
     for name in answer.sources:
@@ -54,7 +54,7 @@ def pattern_panels(app: Open, query: dict[str, str]) -> None:
 def _marks(app: Open, query: dict[str, str]) -> None:
     try:
         view = read_view(query)
-        live = app.desk.live(query["symbol"], view.tf, view.bars)
+        live = app.desk.live(query["symbol"], view.tf, bars_for(query["symbol"], view))
     except (DeskError, ValueError) as error:
         st.info(str(error), icon=":material/info:")
         return
@@ -65,7 +65,7 @@ def _marks(app: Open, query: dict[str, str]) -> None:
             icon=":material/search:",
         )
         return
-    st.dataframe(table, hide_index=True, column_config=tables.pattern_columns(view), key="desk_marks")
+    st.dataframe(table, hide_index=True, column_config=tables.pattern_columns(live.instrument, view), key="desk_marks")
 
 
 def _edge(app: Open, query: dict[str, str]) -> None:
@@ -76,10 +76,10 @@ def _edge(app: Open, query: dict[str, str]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         horizon = st.number_input("Bars ahead", 1, 60, 5, key="desk_horizon", width=140)
         every = st.toggle("All 61 patterns", key="desk_edge_all")
-    view = read_view(query)
     try:
+        view = read_view(query)
         answer = app.desk.candles(query["symbol"], view.tf, tables.EDGE_DAYS[view.tf])
-    except DeskError as error:
+    except (DeskError, ValueError) as error:
         st.info(str(error), icon=":material/info:")
         return
     if answer.simulated:

@@ -23,17 +23,20 @@ def data_source(app: Open) -> None:
             icon=":material/science:",
         )
     names = registry.names("feeds")
-    now = app.desk.settings.data_source
-    chosen = st.radio(
+    # What runs is what the radio shows: another tab may have changed it, and a refused choice changed nothing.
+    st.session_state.desk_source = app.desk.settings.data_source
+    st.radio(
         "Candles and quotes come from",
         names,
-        index=names.index(now),
         format_func=lambda name: registry.part("feeds", name).label,
         captions=[registry.part("feeds", name).limits for name in names],
         key="desk_source",
+        on_change=_switch,
     )
-    if chosen != now:
-        _switch(chosen)
+    if problem := st.session_state.pop("desk_source_problem", None):
+        st.error(problem, icon=":material/error:")
+    if fallen := bootstrap.fallen_back():
+        st.warning(fallen, icon=":material/warning:")
     st.caption("Your own files always come first, then the candles kept on this machine, then this source.")
     if market.clock_note:
         st.info(market.clock_note, icon=":material/schedule:")
@@ -48,36 +51,36 @@ def data_source(app: Open) -> None:
         st.dataframe(kept, hide_index=True, key="desk_kept")
 
 
-def _switch(name: str) -> None:
+def _switch() -> None:
+    """Only a click on the radio comes here, never a rerun."""
     try:
-        with st.spinner("Opening the source …"):
-            bootstrap.choose_source(name)
+        bootstrap.choose_source(st.session_state.desk_source)
     except DeskError as error:
-        st.error(f"{error} The desk stays with the source it had.", icon=":material/error:")
-        return
-    st.rerun()
+        st.session_state.desk_source_problem = f"{error} The desk stays with the source it had."
 
 
 def appearance(app: Open) -> None:
     """Colours of up and down, and the zone of the time axis."""
-    palette = st.radio(
+    st.session_state.desk_palette, st.session_state.desk_zone = app.palette, app.zone
+    st.radio(
         "Candle colours",
         list(PALETTES),
-        index=list(PALETTES).index(app.palette),
         format_func=lambda name: PALETTES[name].label,
         key="desk_palette",
+        on_change=lambda: _prefer(app, "palette", st.session_state.desk_palette),
     )
-    zone = st.radio(
-        "Time on charts and tables",
+    st.radio(
+        "Time on charts and tables of stocks (crypto is always shown in UTC)",
         list(ZONES),
-        index=list(ZONES).index(app.zone),
         format_func=lambda name: ZONES[name],
         key="desk_zone",
+        on_change=lambda: _prefer(app, "zone", st.session_state.desk_zone),
     )
-    for name, value, before in (("palette", palette, app.palette), ("zone", zone, app.zone)):
-        if value != before:
-            app.people.prefer(name, value)
-            st.toast("Saved", icon=":material/check:")
+
+
+def _prefer(app: Open, name: str, value: str) -> None:
+    app.people.prefer(name, value)
+    st.toast("Saved", icon=":material/check:")
 
 
 def your_files(app: Open) -> None:

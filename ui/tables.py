@@ -12,7 +12,7 @@ import streamlit as st
 import patterns
 from domain.calendars import NEW_YORK
 from research.edge import pattern_edge
-from ui.charts import View, visible
+from ui.charts import View, axis_zone, visible
 
 SIDES = {1: "▲ bullish", -1: "▼ bearish", 0: "◆ neutral"}
 NEWEST = 40
@@ -24,7 +24,8 @@ def pattern_table(candles: pd.DataFrame, instrument: Any, view: View) -> pd.Data
     shown = visible(candles, instrument, view).tail(view.bars)
     found = patterns.marks(shown, view.patterns).tail(NEWEST).iloc[::-1]
     side = found["side"].map(SIDES)
-    times = shown.index[found["position"].to_numpy()].tz_convert(view.zone)
+    zone = axis_zone(instrument, view)
+    times = shown.index[found["position"].to_numpy()].tz_convert(zone).tz_localize(None)
     return pd.DataFrame(
         {
             "Time": times,
@@ -35,8 +36,9 @@ def pattern_table(candles: pd.DataFrame, instrument: Any, view: View) -> pd.Data
     )
 
 
-def pattern_columns(view: View) -> dict[str, Any]:
-    zone = "New York" if view.zone == "America/New_York" else view.zone
+def pattern_columns(instrument: Any, view: View) -> dict[str, Any]:
+    """How they are shown: times in the chart's own zone."""
+    zone = "New York" if axis_zone(instrument, view) == "America/New_York" else "UTC"
     daily = view.tf == "1d"
     return {
         "Time": st.column_config.DatetimeColumn(

@@ -147,11 +147,20 @@ def test_a_symbol_nobody_knows_is_refused_in_words(page: Page, server: Server) -
     open_chart(page, server)
     chips = page.locator(".dt-chip").count()
     add = page.get_by_role("combobox", name="Add symbol")
-    add.fill("APPL")
+    add.fill("NVDX")
     add.press("Enter")
 
-    expect(page.get_by_role("alert").filter(has_text="Did you mean")).to_contain_text("AAPL")
+    expect(page.get_by_role("alert").filter(has_text="Did you mean")).to_contain_text("NVDA", timeout=15_000)
     assert page.locator(".dt-chip").count() == chips
+
+
+def test_a_company_is_found_by_its_name(page: Page, server: Server) -> None:
+    open_chart(page, server)
+    add = page.get_by_role("combobox", name="Add symbol")
+    add.fill("boeing")
+    add.press("Enter")
+
+    expect(page.locator(".dt-chip.on[data-symbol=BA]")).to_be_visible(timeout=15_000)
 
 
 def test_the_candles_in_view_come_down_as_csv(page: Page, server: Server, tmp_path: Path) -> None:
@@ -182,7 +191,7 @@ def test_a_file_of_the_users_own_is_shown_and_never_mixed_with_simulated_prices(
     open_chart(page, server)
     page.get_by_role("radio", name="1d", exact=True).click()
     chart_of(page, "AAPL", "1d")
-    expect(page.locator(".dc-when")).to_have_text("2024-12-31")
+    expect(page.locator(".dc-when")).to_have_text("2024-12-31 New York")
     expect(page.locator(".dc-values")).to_contain_text(f"C{240 + len(days) - 1}.00")
     expect(page.locator(".dc-tag")).to_have_text("NOT LIVE · ends 2024-12-31")
     expect(page.get_by_text("Candles: Your files", exact=False).first).to_be_visible()
@@ -214,3 +223,48 @@ def test_a_name_that_was_pointed_at_this_machine_gets_nothing(server: Server) ->
         request = urllib.request.Request(server.url + path, headers={"Host": "prices.example"})
         with pytest.raises(urllib.error.HTTPError, match="400"):
             urllib.request.urlopen(request, timeout=10)
+
+
+def test_the_chart_offers_nothing_that_leaves_the_machine(page: Page, server: Server) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_chart(page, server)
+    box = plot_box(page)
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    titles = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+
+    assert titles == ["Pan", "Zoom", "Zoom in", "Zoom out"]
+    here = (server.url, server.url.replace("http", "ws"), "data:", "blob:")
+    assert [url for url in asked if not url.startswith(here)] == []
+
+
+def test_a_finger_that_scrolls_over_the_chart_does_not_freeze_it(browser: Browser, server: Server) -> None:
+    context = browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    open_chart(page, server)
+    page.evaluate(
+        """() => { const plot = document.querySelector('.dc-plot');
+        for (const kind of ['pointerdown', 'pointercancel'])
+          plot.dispatchEvent(new PointerEvent(kind, {bubbles: true, pointerType: 'touch'})); }"""
+    )
+
+    wait_for_updates(page, 2)
+    context.close()
+
+
+def test_choosing_a_source_in_one_tab_is_not_undone_by_another(page: Page, server: Server) -> None:
+    """Tab B opened Settings before tab A changed the source; whatever B clicks, A's choice stands."""
+    other = page.context.new_page()
+    for tab in (page, other):
+        tab.goto(server.url + "/settings")
+        expect(tab.get_by_role("radio", name=re.compile("Simulated market"))).to_be_checked(timeout=20_000)
+    page.get_by_role("radiogroup").get_by_text("Your files", exact=True).click()
+    expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
+
+    other.get_by_role("tab", name="Your files").click()
+    other.get_by_role("button", name="Look again").click()
+    other.get_by_role("tab", name="Data source").click()
+
+    expect(other.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
+    page.reload()
+    expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked(timeout=20_000)

@@ -47,7 +47,6 @@ def live_chart(query: dict[str, str], *, key: str, height: int) -> Any:
         "chart": _address(CHART_PATH),
         "plotly": f"{_address(PLOTLY_PATH)}?v={plotly.__version__}",
         "height": height,
-        "cure": "Another data source can be chosen in Settings; your own candles go into data/ohlcv.",
     }
     return _chart(key=key, data=data, height=height)
 

@@ -32,12 +32,13 @@ class Chart {
       rev: '', base: null, tail: {}, tailText: '', status: null, userRange: null, busy: Promise.resolve(), drawn: false, held: false, wheelAt: 0, updates: 0, at: null});
     this.line = document.createElement('div'); this.line.className = 'dc-last'; this.line.hidden = true;
     this.el.after(this.line);
+    // While a mouse drags nothing is redrawn under it. A finger scrolls the page instead and may never send its "up".
     this.onUp = () => { if (this.held) { this.held = false; this.draw(); } };
-    this.el.addEventListener('pointerdown', () => { this.held = true; });
-    window.addEventListener('pointerup', this.onUp);
+    this.el.addEventListener('pointerdown', e => { this.held = e.pointerType === 'mouse'; });
+    for (const ended of ['pointerup', 'pointercancel', 'blur']) window.addEventListener(ended, this.onUp);
     this.el.addEventListener('wheel', () => { this.wheelAt = performance.now(); }, {passive: true});
     this.el.addEventListener('pointermove', e => this.point(e));
-    this.el.addEventListener('pointerleave', () => { this.at = null; this.readOut(); });
+    this.el.addEventListener('pointerleave', () => { this.at = this.pointer = null; this.readOut(); });
     this.resize = new ResizeObserver(() => { if (this.drawn) this.draw(true); });
     this.resize.observe(root);
   }
@@ -54,7 +55,7 @@ class Chart {
   }
   async take(body) {
     this.status = body.status;
-    if (body.base) { this.adopt(body.base, body.rev); this.of = body.of; }
+    if (body.base) { this.adopt(body.base, body.rev); this.of = body.of; this.origin = body.status; }
     const text = JSON.stringify(body.tail);
     if (!body.base && text === this.tailText) return;
     this.tail = body.tail; this.tailText = text;
@@ -97,10 +98,12 @@ class Chart {
     if (this.userRange) layout.xaxis.range = [...this.userRange];
     else if (phone() && this.times.length) layout.xaxis.range = [this.base.data[0].x[Math.max(0, this.times.length - 55)], layout.xaxis.range?.[1]];
     if (!window.matchMedia('(pointer: fine)').matches) layout.dragmode = false;
-    if (phone()) { layout.margin.r = 56; layout.showlegend = false; }
+    if (phone()) layout.showlegend = false;
+    for (const note of layout.annotations ?? []) if (note.font?.size === 64) note.font.size = Math.min(64, this.root.clientWidth / 9);
     this.shown = traces;
     this.fit(layout, traces);
-    const config = {scrollZoom: true, displaylogo: false, doubleClick: false, responsive: false, displayModeBar: phone() ? false : 'hover', modeBarButtonsToRemove: ['autoScale2d', 'select2d', 'lasso2d', 'toImage', 'resetScale2d']};
+    const config = {scrollZoom: true, displaylogo: false, doubleClick: false, responsive: false, displayModeBar: phone() ? false : 'hover',
+      modeBarButtons: [['pan2d', 'zoom2d', 'zoomIn2d', 'zoomOut2d']], showSendToCloud: false, plotlyServerURL: ''};  // nothing leaves this machine
     if (!this.drawn) {
       await Plotly.newPlot(this.el, traces, layout, config);
       this.drawn = true; this.root.dataset.mounts = 1 + Number(this.root.dataset.mounts ?? 0);
@@ -109,7 +112,8 @@ class Chart {
       this.el.on('plotly_doubleclick', () => { this.userRange = null; this.draw(true); });
     } else await Plotly.react(this.el, traces, layout, config);
     this.root.dataset.updates = ++this.updates;
-    this.placeLast(); this.readOut(); this.beat();
+    this.placeLast();
+    if (this.pointer) this.point(this.pointer); else this.readOut(); this.beat();
   }
   moved(event) {
     const from = event['xaxis.range[0]'] ?? event['xaxis.range']?.[0], to = event['xaxis.range[1]'] ?? event['xaxis.range']?.[1];
@@ -147,6 +151,7 @@ class Chart {
     if (this.line.dataset.text !== text) { this.line.dataset.text = text; this.line.innerHTML = `<i></i><span>${text}</span>`; }
   }
   point(event) {
+    this.pointer = {clientX: event.clientX};
     const full = this.el._fullLayout, xa = full?.xaxis;
     if (!xa || !this.shown) return;
     const px = event.clientX - this.el.getBoundingClientRect().left - xa._offset;
@@ -166,17 +171,22 @@ class Chart {
     const forming = at === x.length - 1 && this.tail.x ? '<em>forming</em>' : '';
     const cell = (k, v) => `<span><small>${k}</small>${v}</span>`;
     const move = `<span class="${change > 0 ? 'up' : change < 0 ? 'down' : ''}">${change > 0 ? '▲ +' : change < 0 ? '▼ −' : '■ '}${Math.abs(change).toFixed(2)} %</span>`;
-    const html = this.originTag() + `<b>${escapeText(this.of.split(' ')[0])}</b><span>${escapeText(this.of.split(' ')[1])}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))}</span>` +
+    const html = this.originTag() + `<b>${escapeText(this.of.split(' ')[0])}</b><span>${escapeText(this.of.split(' ')[1])}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))} ${escapeText(this.base.about.zone)}</span>` +
       cell('O', fmt(open[at], d)) + cell('H', fmt(high[at], d)) + cell('L', fmt(low[at], d)) + cell('C', fmt(close[at], d)) + cell('V', short(this.shown[1].y[at])) + move + forming;
+    const lines = Object.entries(this.base.about.lines).map(([name, i]) => {
+      const value = this.shown[i]?.y[at], colour = this.base.data[i].line?.color ?? this.base.data[i].marker?.color;
+      return value == null ? '' : `<span style="color:${escapeText(colour)}">${escapeText(name)} ${Math.abs(value) >= 1e5 ? short(value) : fmt(value, Math.abs(value) < 1 ? 4 : 2)}</span>`;
+    }).join('');
     if (!this.readText) {
-      this.read.innerHTML = '<div class="dc-values"></div><button type="button" class="dc-csv" title="The closed candles now in view, as CSV">Download CSV</button>';
+      this.read.innerHTML = '<div><div class="dc-values"></div><div class="dc-lines"></div></div><button type="button" class="dc-csv" title="The closed candles now in view, as CSV">Download CSV</button>';
       this.read.querySelector('.dc-csv').onclick = () => this.download();
     }
+    if (lines !== this.linesText) { this.read.querySelector('.dc-lines').innerHTML = lines; this.linesText = lines; }
     if (html !== this.readText) { this.read.querySelector('.dc-values').innerHTML = html; this.readText = html; }
     this.root.style.setProperty('--up', this.base.data[0].increasing.fillcolor); this.root.style.setProperty('--down', this.base.data[0].decreasing.fillcolor);
   }
   originTag() {
-    const s = this.status;
+    const s = this.origin;
     if (!s) return '';
     if (s.simulated) return '<span class="dc-tag sim">SIMULATED</span>';
     if (!s.live) return `<span class="dc-tag file" title="These candles come from your own files or the kept ones; nothing moves.">NOT LIVE · ends ${escapeText((s.last_bar ?? '').slice(0, 10))}</span>`;
@@ -184,13 +194,13 @@ class Chart {
   }
   download() {
     const range = this.el._fullLayout.xaxis.range.map(x => moment(String(x).replace(' ', 'T').slice(0, 19)));
-    const {open, high, low, close} = this.base.data[0], volume = this.base.data[1].y, {symbol, tf} = this.data.query;
-    const source = (this.status?.sources ?? []).join('+') || 'unknown';
+    const {open, high, low, close} = this.base.data[0], volume = this.base.data[1].y, [symbol, tf] = this.of.split(' ');
+    const source = (this.origin?.sources ?? []).join('+') || 'unknown';
     const rows = ['time,open,high,low,close,volume,source'];
     this.times.forEach((t, i) => { if (t >= range[0] && t <= range[1]) rows.push([new Date(this.base.about.epoch[i] * 1000).toISOString(), open[i], high[i], low[i], close[i], volume[i], source].join(',')); });
     const link = document.createElement('a');
     link.href = URL.createObjectURL(new Blob([rows.join('\n') + '\n'], {type: 'text/csv'}));
-    link.download = `${symbol}_${tf}${this.status?.simulated ? '_SIMULATED' : ''}.csv`;
+    link.download = `${symbol}_${tf}${this.origin?.simulated ? '_SIMULATED' : ''}.csv`;
     link.click(); URL.revokeObjectURL(link.href);
   }
   say(text, tone) {
@@ -207,8 +217,9 @@ class Chart {
     this.root.dataset.trust = t.word;
     const {symbol, tf} = this.data.query, wanted = `${symbol} ${tf}`, other = this.of !== undefined && this.of !== wanted;
     this.root.classList.toggle('other', other);  // what is drawn is not what was asked for: never let the one pass for the other
-    if (this.poller.problem && (other || !this.drawn)) this.say(`${this.poller.problem} ${this.data.cure}`, 'bad');
+    if (this.poller.problem && (other || !this.drawn)) this.say(`${this.poller.problem} ${this.poller.cure}`, 'bad');
     else if (other || !this.drawn) this.say(this.poller.failedSince && t.tone === 'bad' ? `STALE · ${t.why}` : this.poller.waiting || `Loading ${wanted} …`, 'dim');
+    else if (this.poller.problem) this.say(`${t.word} · ${this.poller.problem} ${this.poller.cure}`, 'bad');
     else if (t.tone === 'bad') this.say(`STALE · ${t.why}`, 'bad');
     else if (this.base && !this.times.length) this.say(`No ${tf} candles of ${symbol} yet.`, 'dim');
     else this.say('', 'dim');
@@ -217,7 +228,7 @@ class Chart {
   }
   stop() {
     this.poller?.stop(); this.resize.disconnect(); clearTimeout(this.refit);
-    window.removeEventListener('pointerup', this.onUp);
+    for (const ended of ['pointerup', 'pointercancel', 'blur']) window.removeEventListener(ended, this.onUp);
     if (window.Plotly) Plotly.purge(this.el);
   }
 }

@@ -4,7 +4,7 @@ const PACE_MS = 1000, GIVE_UP_MS = 4000;
 class Poller {
   constructor(address, onAnswer, onBeat) {
     this.address = address; this.onAnswer = onAnswer; this.onBeat = onBeat;
-    this.answered = null; this.told = null; this.waiting = ''; this.problem = ''; this.failedSince = null; this.stopped = false; this.turn = 0;
+    this.answered = null; this.told = null; this.waiting = ''; this.problem = ''; this.cure = ''; this.askedWrong = false; this.failedSince = null; this.stopped = false; this.turn = 0;
     this.timer = setInterval(() => this.onBeat(this), 500);
     this.onVisible = () => { if (!document.hidden) this.now(); };
     document.addEventListener('visibilitychange', this.onVisible);
@@ -20,7 +20,7 @@ class Poller {
       if (this.stopped || turn !== this.turn) return;
       this.waiting = body.waiting ?? '';
       if (body.waiting) { this.problem = ''; this.failedSince = null; this.answered = performance.now(); }
-      else if (body.problem) { this.problem = body.problem; this.failedSince ??= began; }
+      else if (body.problem) { this.problem = body.problem; this.cure = body.cure ?? ''; this.askedWrong = !!body.asked_wrong; this.failedSince ??= began; }
       else { this.problem = ''; this.failedSince = null; this.answered = this.told = performance.now(); await this.onAnswer(body); }
     } catch (error) {
       if (this.stopped || turn !== this.turn) return;
@@ -39,6 +39,7 @@ const ageWords = s => s < 60 ? `${Math.round(s)} s` : s < 3600 ? `${Math.round(s
 // One word for how far a reader may trust the newest price, and a sentence that says why.
 function trust(poller, status) {
   const silence = poller.silence();
+  if (poller.problem && poller.askedWrong) return {word: 'CANNOT SHOW', tone: 'bad', why: poller.problem, age: null};
   if (poller.failedSince !== null && (silence === null || silence > 3))
     return {word: 'STALE', tone: 'bad', why: poller.problem || `The dashboard has not answered for ${ageWords(silence ?? (performance.now() - poller.failedSince) / 1000)}: prices are frozen. Trying again.`, age: silence};
   if (!status) return {word: 'LOADING', tone: 'dim', why: 'Waiting for the first answer.'};
@@ -48,8 +49,11 @@ function trust(poller, status) {
     : {word: 'LOADING', tone: 'dim', why: 'Waiting for the first price.'};
   const age = status.age_s + poller.sinceTold();
   if (age > status.stale_after_s) return {word: 'STALE', tone: 'bad', age, why: `The newest price came ${ageWords(age)} ago. ${status.error || ''}`};
+  const traded = (status.traded_s ?? 0) + poller.sinceTold();
+  if (status.phase !== 'closed' && traded > status.quiet_after_s) return {word: `NO TRADE FOR ${ageWords(traded).toUpperCase()}`, tone: 'warn', age: traded, why: `The source answers, but its newest trade is ${ageWords(traded)} old.`};
   if (status.phase === 'closed') return {word: 'CLOSED', tone: 'dim', age, why: 'The market is closed: this is the last trade.'};
   if (status.delayed_s > 0) return {word: 'DELAYED', tone: 'warn', age, why: `This source runs ${ageWords(status.delayed_s)} behind the market.`};
   return {word: 'LIVE', tone: 'good', age, why: `The newest price came ${ageWords(age)} ago.`};
 }
-const escapeText = text => { const n = document.createElement('span'); n.textContent = text ?? ''; return n.innerHTML; };
+const ESCAPES = {'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;'};
+const escapeText = text => String(text ?? '').replace(/[&<>"']/g, c => ESCAPES[c]);

@@ -42,7 +42,9 @@ function drawChips(strip) {
     node.classList.toggle('on', symbol === selected);
     node.querySelector('.dt-pick').setAttribute('aria-pressed', symbol === selected);
     const chip = known.get(symbol), last = node.querySelector('.dt-last'), move = node.querySelector('.dt-move');
-    node.title = chip?.name ?? '';
+    const old = chip?.age_s != null && chip.live && chip.age_s + strip.poller.sinceTold() > chip.stale_after_s;
+    node.classList.toggle('old', old);
+    node.title = (chip?.name ?? '') + (old ? ` · price ${ageWords(chip.age_s)} old` : '');
     const text = chip?.last ?? '–';
     if (last.textContent !== text) last.textContent = text;
     const c = chip?.change;
@@ -59,11 +61,11 @@ export default function ({data, parentElement, setTriggerValue}) {
     STRIPS.set(root, strip);
     strip.data = data; strip.trigger = setTriggerValue;
     strip.poller = new Poller(
-      () => `${new URL(strip.data.quotes, location.origin).href}?symbols=${encodeURIComponent(strip.data.symbols.join(','))}`,
+      () => `${new URL(strip.data.quotes, location.origin).href}?symbols=${encodeURIComponent(strip.data.symbols.join(','))}&lead=${encodeURIComponent(strip.data.selected)}`,
       body => { strip.status = body; drawChips(strip); },
-      () => drawBar(strip));
+      () => { drawBar(strip); drawChips(strip); });
   }
-  const asked = JSON.stringify(strip.data.symbols) !== JSON.stringify(data.symbols);
+  const asked = strip.data.selected !== data.selected || JSON.stringify(strip.data.symbols) !== JSON.stringify(data.symbols);
   strip.data = data; strip.trigger = setTriggerValue;
   root.style.setProperty('--up', data.up ?? '#22c08a'); root.style.setProperty('--down', data.down ?? '#f0575f');
   drawChips(strip); drawBar(strip);
