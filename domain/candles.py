@@ -175,6 +175,15 @@ def ends(opens: npt.NDArray[np.int64], tf: Timeframe, instrument: Instrument) ->
     return part_ends if tf.daily else np.minimum(opens + tf.nanos, np.maximum(part_ends, opens))
 
 
+def unclosed(opens: npt.NDArray[np.int64], tf: Timeframe, instrument: Instrument, now: datetime) -> Mask:
+    """Which bars have not closed by `now`. No bar lasts longer than its timeframe, so only young ones are looked at."""
+    moment = pd.Timestamp(now).value
+    young = opens > moment - tf.nanos
+    if young.any():
+        young[young] = ends(opens[young], tf, instrument) > moment
+    return np.asarray(young)
+
+
 def expected(start: datetime, end: datetime, tf: Timeframe, instrument: Instrument) -> npt.NDArray[np.int64]:
     """The opens of all regular-hours bars in [start, end): what a store without gaps would hold."""
     s = instrument.calendar.sessions
@@ -240,6 +249,16 @@ def _frame_faults(candles: pd.DataFrame) -> list[Fault]:
 
 
 Rule = tuple[str, Mask, Callable[[int], str]]
+_NO_TIME = np.iinfo(np.int64).min
+
+
+def _sound(o: Floats, h: Floats, l: Floats, c: Floats, v: Floats) -> bool:  # noqa: E741 - the field's letters
+    """Whether no number breaks a rule: true of nearly every frame, and told in a fraction of the time."""
+    with np.errstate(invalid="ignore"):
+        lowest = np.minimum(np.minimum(o, c), l)
+        highest = np.maximum(np.maximum(o, c), h)
+        tight = np.all(lowest == l) and np.all(highest == h) and np.all(v >= 0)
+        return bool(tight and len(l) and l.min() > 0 and np.isfinite(h.max()) and np.isfinite(v.max()))
 
 
 def _row_rules(
@@ -247,8 +266,6 @@ def _row_rules(
 ) -> Iterator[Rule]:
     """(rule, mask of bad rows, row -> what was found), the most telling rule first."""
     o, h, l, c, v = (candles[name].to_numpy(np.float64) for name in COLUMNS)  # noqa: E741 - the field's letters
-    prices = np.column_stack([o, h, l, c])
-    every = np.column_stack([prices, v])
     times = nanos(candles)
 
     def when(r: int) -> str:
@@ -257,17 +274,21 @@ def _row_rules(
     def show(r: int) -> str:
         return f"{when(r)} open {o[r]:g} high {h[r]:g} low {l[r]:g} close {c[r]:g}"
 
-    yield "no time", np.asarray(candles.index.isna()), lambda r: "the time is missing"
-    yield "NaN", np.isnan(every).any(axis=1), lambda r: f"{show(r)} volume {v[r]:g}"
-    yield "infinite", np.isinf(every).any(axis=1), lambda r: f"{show(r)} volume {v[r]:g}"
-    yield "not above zero", np.asarray((prices <= 0).any(axis=1)), show
-    yield "negative volume", v < 0, lambda r: f"{when(r)} volume {v[r]:g}"
-    yield "high below low", h < l, show
-    yield "high below open or close", h < np.maximum(o, c), show
-    yield "low above open or close", l > np.minimum(o, c), show
-    highest = np.maximum.accumulate(np.r_[np.iinfo(np.int64).min, times[:-1]]) if len(times) else times
-    yield "duplicate time", pd.Index(times).duplicated(), when
-    yield "out of order", times < highest, when
+    if not _sound(o, h, l, c, v):
+        prices = np.column_stack([o, h, l, c])
+        every = np.column_stack([prices, v])
+        yield "NaN", np.asarray(np.isnan(every).any(axis=1)), lambda r: f"{show(r)} volume {v[r]:g}"
+        yield "infinite", np.asarray(np.isinf(every).any(axis=1)), lambda r: f"{show(r)} volume {v[r]:g}"
+        yield "not above zero", np.asarray((prices <= 0).any(axis=1)), show
+        yield "negative volume", v < 0, lambda r: f"{when(r)} volume {v[r]:g}"
+        yield "high below low", h < l, show
+        yield "high below open or close", h < np.maximum(o, c), show
+        yield "low above open or close", l > np.minimum(o, c), show
+    if len(times) and not (times[0] > _NO_TIME and np.all(times[1:] > times[:-1])):
+        yield "no time", np.asarray(candles.index.isna()), lambda r: "the time is missing"
+        highest = np.maximum.accumulate(np.r_[_NO_TIME, times[:-1]])
+        yield "duplicate time", np.asarray(pd.Index(times).duplicated()), when
+        yield "out of order", np.asarray(times < highest), when
     if instrument is not None and tf is not None:
         begin = starts(times, tf, instrument)
         label = f"{tf.name} bar of {instrument.symbol}"
@@ -282,8 +303,7 @@ def _row_rules(
             lambda r: f"{when(r)} does not start a {label}: is its time zone right?",
         )
         if now is not None:
-            open_still = ends(times, tf, instrument) > pd.Timestamp(now).value
-            yield "forming bar", open_still, lambda r: f"{when(r)} has not closed yet"
+            yield "forming bar", unclosed(times, tf, instrument, now), lambda r: f"{when(r)} has not closed yet"
     elif tf is not None and now is not None:
         open_still = times + tf.nanos > pd.Timestamp(now).value
         yield "forming bar", open_still, lambda r: f"{when(r)} has not closed yet"

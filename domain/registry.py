@@ -12,7 +12,7 @@ from typing import Any
 from domain.errors import UnknownName
 
 # What lives in a drawer and is no part: the port, and what serves the whole drawer.
-NOT_PARTS = frozenset({"base", "board", "market", "store"})
+NOT_PARTS = frozenset({"base", "board", "keeper", "market", "store"})
 
 
 def names(drawer: str) -> list[str]:

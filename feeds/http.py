@@ -30,7 +30,7 @@ import pandas as pd
 import pyarrow as pa
 from yarl import URL
 
-from domain.candles import Timeframe, between, empty, ends, faults, nanos, timeframe
+from domain.candles import Timeframe, between, empty, ends, faults, nanos, timeframe, unclosed
 from domain.clock import Clock
 from domain.errors import DataError, FeedUnavailable, SettingsError, UnknownName
 from domain.instruments import Instrument
@@ -82,8 +82,7 @@ class HttpFeed:
         if wrong := faults(found, instrument, tf):
             error = TableError(wrong[0].row, wrong[0].rule, wrong[0].found)
             raise DataError(f"{instrument.symbol}: the server's answer, {error}")
-        closed = ends(nanos(found), tf, instrument) <= pd.Timestamp(self.clock.now()).value
-        return between(found[closed], start, end)
+        return between(found[~unclosed(nanos(found), tf, instrument, self.clock.now())], start, end)
 
     async def quotes(self, instruments: Sequence[Instrument]) -> dict[str, Quote]:
         """The newest closed minute of each symbol; an error only where none could be had, the first one."""

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from filelock import Timeout
 
 from domain import registry
 from domain.candles import Timeframe, between, empty, ends, nanos, starts
@@ -25,6 +24,7 @@ from domain.errors import DeskError
 from domain.instruments import Instrument
 from domain.quotes import Quote
 from feeds.base import Feed
+from feeds.keeper import Keeper
 from feeds.store import CandleStore, KeptSeries, Span, without
 from settings import Settings
 
@@ -88,6 +88,7 @@ class Market:
 
     def __init__(self, files: OwnFiles, store: CandleStore, feed: Feed, clock: Clock) -> None:
         self.files, self.store, self.feed = files, store, feed
+        self.keeper = Keeper(store)
         self.system_clock = clock
         self._flights: dict[Any, asyncio.Task[Answer]] = {}
         self._locks: dict[Any, asyncio.Lock] = {}
@@ -195,6 +196,7 @@ class Market:
         for flight in list(self._flights.values()):
             if flight.get_loop() is asyncio.get_running_loop():
                 flight.cancel()
+        await asyncio.to_thread(self.keeper.flush)
         await self.feed.close()
         await self.files.close()
 
@@ -225,8 +227,7 @@ class Market:
             flight.exception()  # looked at: the callers that are still there get it by themselves
 
     async def _candles(self, of: Instrument, tf: Timeframe, start: datetime, end: datetime) -> Answer:
-        own = await asyncio.to_thread(self._own, of, tf)
-        refused = await asyncio.to_thread(self.files.refusals_of, of)
+        own, refused = await asyncio.to_thread(lambda: (self._own(of, tf), self.files.refusals_of(of)))
         notes = tuple(f"not used: {refusal.message}" for refusal in refused)
         if self.feed.simulated:
             if len(own):
@@ -240,64 +241,60 @@ class Market:
     async def _real(
         self, of: Instrument, tf: Timeframe, span: Span, own: pd.DataFrame, notes: tuple[str, ...]
     ) -> Answer:
-        error, extra, more = await self._bring(of, tf, span, own)
+        error, more = await self._bring(of, tf, span, own)
         bars, names = await asyncio.to_thread(self._at_hand, of, tf, span.start, span.end)
-        for frame in extra:  # fetched, and could not be kept
-            fresh = between(frame[~frame.index.isin(bars.index)], span.start, span.end)
-            bars = pd.concat([bars, fresh]).sort_index() if len(bars) else fresh
-            names = np.r_[names, [self.feed.name] * len(fresh)]
         if bars.empty and error is not None:
             raise error
         sources = tuple(dict.fromkeys(str(name) for name in names))
         said = str(error) if error else ""
-        return Answer(bars, sources, (*notes, *more), feed_error=said, live=self.quotes_live)
+        notes = (*notes, *more, *self.keeper.problems(of, tf))
+        return Answer(bars, sources, notes, feed_error=said, live=self.quotes_live)
 
     async def _bring(
         self, of: Instrument, tf: Timeframe, span: Span, own: pd.DataFrame
-    ) -> tuple[DeskError | None, list[pd.DataFrame], tuple[str, ...]]:
-        """Fetch what is missing into the store: the feed's error, frames that could not be kept, remarks."""
+    ) -> tuple[DeskError | None, tuple[str, ...]]:
+        """Fetch what is missing: the feed's error and remarks."""
         if self.feed.name == _FILES:
-            return None, [], ()
+            return None, ()
         span, notes = self._within_reach(tf, span)
-        if not await asyncio.to_thread(self._missing, of, tf, span, own):
-            return None, [], notes
         lock = self._locks.setdefault((id(asyncio.get_running_loop()), of.symbol, tf.name), asyncio.Lock())
         async with lock:
             wanted = await asyncio.to_thread(self._missing, of, tf, span, own)
+            if not wanted:
+                return None, notes
             known = self._asked.get((of.symbol, tf.name))
             if known and known.error and self.clock.now() < known.quiet_until:
-                return known.error, [], notes
-            wanted = [w for w in wanted if not self._just_asked(known, w, tf)]
+                return known.error, notes
             error: DeskError | None = None
-            extra: list[pd.DataFrame] = []
+            wanted = [w for w in wanted if not self._just_asked(known, w, tf)]
             for one in reversed(wanted):
-                error, frames, said = await self._fetch(of, tf, one)
-                extra, notes = [*extra, *frames], (*notes, *said)
+                error = await self._fetch(of, tf, one)
                 if error is not None or one is wanted[-1]:
                     self._remember(of, tf, one, error)
                 if error is not None:
                     break
-            return error, extra, notes
+            return error, notes
 
-    async def _fetch(
-        self, of: Instrument, tf: Timeframe, span: Span
-    ) -> tuple[DeskError | None, list[pd.DataFrame], tuple[str, ...]]:
+    async def _fetch(self, of: Instrument, tf: Timeframe, span: Span) -> DeskError | None:
+        """Fetch a span and hand it to the keeper; the feed's error, or None."""
+        await self._settled(of, tf)
         before = await asyncio.to_thread(self._bar_before, of, tf, span)
         try:
             start = span.start if before is None else before[0]
             found = await self.feed.candles(of, tf, start, span.end)
             if before is not None and _restated(found, before):
+                await asyncio.to_thread(self.keeper.flush)
                 await asyncio.to_thread(self.store.set_aside, of, tf, "was restated, as after a split")
                 found = await self.feed.candles(of, tf, span.start, span.end)
-            covered = span.start, self._answered(of, tf, span, found)
-            try:
-                await asyncio.to_thread(self.store.merge, of, tf, found, self.feed.name, covered)
-            except (OSError, Timeout) as problem:
-                reason = getattr(problem, "strerror", None) or type(problem).__name__
-                return None, [found], (f"{of.symbol} {tf.name} could not be kept on disk: {reason}",)
+            self.keeper.add(of, tf, found, self.feed.name, Span(span.start, self._answered(of, tf, span, found)))
         except DeskError as error:
-            return error, [], ()
-        return None, [], ()
+            return error
+        return None
+
+    async def _settled(self, of: Instrument, tf: Timeframe) -> None:
+        """Wait until this series' own bars are on disk, where some are on their way."""
+        if self.keeper.waiting(of, tf):
+            await asyncio.to_thread(self.keeper.flush)
 
     def _own(self, of: Instrument, tf: Timeframe) -> pd.DataFrame:
         return self.files.all_bars(of, tf) if self.files.holds(of, tf) else empty()
@@ -308,11 +305,10 @@ class Market:
         if self.feed.simulated and len(own):
             return own, np.full(len(own), _FILES, dtype=object)
         kept = self.store.load(of, tf, start, end)
-        if own.empty:
-            return kept.candles, np.asarray(kept.sources, dtype=object)
-        new = ~kept.candles.index.isin(own.index)
-        bars = pd.concat([own, kept.candles[new]])
-        names = np.r_[np.full(len(own), _FILES, dtype=object), np.asarray(kept.sources, dtype=object)[new]]
+        layers = [(own, np.full(len(own), _FILES, dtype=object))]
+        layers += [(between(f, start, end), np.full(len(f), self.feed.name)) for f in self.keeper.waiting(of, tf)]
+        layers += [(kept.candles, np.asarray(kept.sources, dtype=object))]
+        bars, names = _stacked([(f, n[: len(f)]) for f, n in layers if len(f)])
         order = np.argsort(nanos(bars), kind="stable")
         return bars.iloc[order], names[order]
 
@@ -330,7 +326,7 @@ class Market:
         now = pd.Timestamp(self.clock.now()).value
         forming = int(starts(np.array([now]), tf, of)[0])
         until = min(span.end, _moment(forming if forming >= 0 else now))
-        taken = self.store.covered(of, tf)
+        taken = [*self.store.covered(of, tf), *self.keeper.covered(of, tf)]
         if len(own):
             taken.append(Span(_moment(nanos(own)[0]), _moment(ends(nanos(own)[-1:], tf, of)[0])))
         left = without(Span(span.start, until), sorted(taken)) if span.start < until else []
@@ -368,6 +364,7 @@ class Market:
 
     async def _last_held(self, of: Instrument, tf: Timeframe) -> datetime | None:
         """When the newest bar of the files or the store closes; None where there is none."""
+        await self._settled(of, tf)
         own = await asyncio.to_thread(self._own, of, tf)
         lasts = [nanos(own)[-1]] if len(own) else []
         if not self.feed.simulated and (kept := await asyncio.to_thread(self.store.last, of, tf)):
@@ -404,6 +401,18 @@ def _could_hold(span: Span, of: Instrument, tf: Timeframe) -> bool:
         return bool(np.searchsorted(s.open, lo) < np.searchsorted(s.open, hi))
     at = int(np.searchsorted(s.post, lo, side="right"))
     return at < len(s.pre) and bool(s.pre[at] < hi)
+
+
+def _stacked(layers: list[tuple[pd.DataFrame, Any]]) -> tuple[pd.DataFrame, Any]:
+    """Bars of several layers, the first that has a bar wins; unsorted where there is more than one."""
+    if not layers:
+        return empty(), np.empty(0, dtype=object)
+    bars, names = layers[0]
+    for frame, said in layers[1:]:
+        new = ~frame.index.isin(bars.index)
+        if new.any():
+            bars, names = pd.concat([bars, frame[new]]), np.r_[names, said[new]]
+    return bars, names
 
 
 def _restated(found: pd.DataFrame, before: tuple[datetime, float]) -> bool:

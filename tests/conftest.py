@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from domain.clock import ManualClock
@@ -19,6 +20,11 @@ from tests.fakes import ScriptedFeed
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+
+# How long an example takes says something about the machine, nothing about the code.
+hypothesis.settings.register_profile("desk", deadline=None)
+hypothesis.settings.load_profile("desk")
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ FLOORS = [
 ]
 FLOOR = {name: at for at, names in enumerate(FLOORS) for name in names}
 DRAWERS = {"strategies", "filters", "feeds", "brokers", "alerts"}
-SERVE_THE_DRAWER = {"base", "board", "market", "store"}
+SERVE_THE_DRAWER = {"base", "board", "keeper", "market", "store"}
 BARRED_BELOW = {"streamlit", "aiohttp", "requests", "ccxt", "sqlalchemy", "asyncio"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -98,6 +99,7 @@ async def test_only_what_is_missing_is_fetched_and_then_kept(market: Market, fee
     ]
     assert first.sources == ("yahoo",)
     assert (first.simulated, first.live, first.feed_error) == (False, True, "")
+    market.keeper.flush()
     assert len(market.store.read(BTC, H1, day(1), day(4))) == 72
 
 
@@ -218,6 +220,7 @@ async def test_simulated_bars_are_never_kept_and_never_mixed(
 ) -> None:
     real = market
     await real.candles(BTC, D1, day(1), day(5))
+    real.keeper.flush()
     market = with_feed(market, FakeFeed(clock, "simulated", simulated=True))
 
     made_up = await market.candles(BTC, D1, day(1), day(9))
@@ -289,6 +292,8 @@ async def test_a_disk_that_refuses_does_not_hide_the_candles(market: Market, mon
 
     monkeypatch.setattr(market.store, "merge", full)
 
+    await market.candles(BTC, H1, day(1), day(2))
+    market.keeper.flush()
     answer = await market.candles(BTC, H1, day(1), day(2))
 
     assert len(answer.candles) == 24
@@ -306,6 +311,7 @@ async def test_a_refused_file_is_told_beside_what_is_shown_instead(market: Marke
 
 async def test_a_damaged_kept_file_is_fetched_again(market: Market, settings: Settings) -> None:
     await market.candles(BTC, H1, day(1), day(3))
+    market.keeper.flush()
     [path] = settings.store_dir.rglob("*.parquet")
     path.write_bytes(b"")
 
@@ -349,3 +355,22 @@ async def test_a_span_that_is_wrong_way_round_is_empty(market: Market, feed: Fak
     assert (await market.candles(BTC, D1, day(5), day(1))).candles.empty
     assert between((await market.candles(BTC, D1, day(25), day(28))).candles, day(1), day(28)).empty
     assert feed.asked == []
+
+
+async def test_an_answer_does_not_wait_for_the_disk(market: Market, feed: FakeFeed, monkeypatch) -> None:
+    """What is on its way to the disk is shown, counts as fetched, and arrives there in the end."""
+    release, plain = threading.Event(), market.store.merge
+
+    def slow(*args):
+        release.wait(20)
+        return plain(*args)
+
+    monkeypatch.setattr(market.store, "merge", slow)
+    first = await market.candles(BTC, H1, day(1), day(3))
+    again = await market.candles(BTC, H1, day(1), day(3))
+    assert len(market.store.read(BTC, H1, day(1), day(3))) == 0
+    release.set()
+    market.keeper.flush()
+
+    assert (len(first.candles), len(again.candles), len(feed.asked)) == (48, 48, 1)
+    assert len(market.store.read(BTC, H1, day(1), day(3))) == 48
