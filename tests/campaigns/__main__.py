@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.campaigns import candles
+from tests.campaigns import candles, ledger_writers
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
-CAMPAIGNS = {"candles": candles.run}
+CAMPAIGNS = {"candles": candles.run, "ledger_writers": ledger_writers.run}
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,137 @@
+"""What a ledger remembers beside orders, fills and signals: small frozen values, as they come out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from domain.orders import Fill, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Every gate's word on one wish: `verdicts` one entry a gate, `inputs` what they looked at; both JSON values, with
+    amounts as text. `order_id` is empty where no order came of it (a preview)."""
+
+    approved: bool
+    verdicts: list[dict[str, Any]]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+    command_key: str = ""
+    order_id: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sending of an order, written before it leaves. `watermark` is what the broker listed just before."""
+
+    order_id: str
+    n: int
+    client_order_id: str
+    signed: datetime
+    preview_id: str = ""
+    watermark: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was heard of a sending; `broker_order_id` where the broker gave it a number."""
+
+    client_order_id: str
+    said: str
+    at: datetime
+    broker_order_id: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """One move of an order; `before` is empty for its first."""
+
+    order_id: str
+    version: int
+    before: str
+    after: Status
+    at: datetime
+    reasons: tuple[str, ...] = ()
+    broker_id: str = ""
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardFill:
+    """A fill with its place in the ledger: the larger `seq`, the later it was written."""
+
+    seq: int
+    fill: Fill
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInfo:
+    """An account as it was opened; `kind` is `cash` or `margin`."""
+
+    name: str
+    kind: str
+    starting_cash: Decimal
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EquityPoint:
+    """Cash and equity of an account at one moment."""
+
+    account: str
+    at: datetime
+    cash: Decimal
+    equity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """Who set a limit to what, and when; `old` is None for the first time."""
+
+    name: str
+    old: Any
+    new: Any
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """The engine's last sign of life and what it said it was doing."""
+
+    holder: str
+    epoch: int
+    started: datetime
+    beat: datetime
+    state: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lease, since when, and until when it counts without a sign of life. `epoch` grows with each."""
+
+    name: str
+    epoch: int
+    since: datetime
+    until: datetime
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One line of the audit; `hash` covers `previous` and everything else here."""
+
+    seq: int
+    at: datetime
+    event: str
+    actor: str
+    details: dict[str, Any]
+    epoch: int
+    previous: str
+    hash: str

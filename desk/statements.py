@@ -1,0 +1,58 @@
+"""The statements of `Writing`, each built once: SQLAlchemy finds what it compiled by the object it compiled."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from desk import schema
+
+_orders, _fill, _attempt, _outcome = schema.orders.c, schema.fill.c, schema.attempt.c, schema.outcome.c
+
+ADD_ORDER = sa.insert(schema.orders)
+MOVE_ORDER = sa.update(schema.orders).where(
+    _orders.id == sa.bindparam("of_id"),
+    _orders.version == sa.bindparam("of_version"),
+    _orders.status == sa.bindparam("of_status"),
+)
+COUNT_FILL = sa.update(schema.orders).where(_orders.id == sa.bindparam("of_id"))
+ORDER_BY_ID = sa.select(schema.orders).where(_orders.id == sa.bindparam("of_id"))
+ADD_EVENT = sa.insert(schema.order_event)
+
+ADD_FILL = sa.insert(schema.fill)
+FILL_BY_ID = sa.select(schema.fill).where(_fill.id == sa.bindparam("fill_id"))
+
+ADD_ATTEMPT = sa.insert(schema.attempt)
+ATTEMPT = (
+    sa.select(_attempt.client_order_id, _orders.account)
+    .join_from(schema.attempt, schema.orders)
+    .where(_attempt.client_order_id == sa.bindparam("client_id"))
+)
+ADD_OUTCOME = sa.insert(schema.outcome)
+TOLD = sa.select(_outcome.client_order_id).where(
+    _outcome.account == sa.bindparam("of_account"), _outcome.broker_order_id == sa.bindparam("broker_id")
+)
+
+ADD_SIGNAL = sa.insert(schema.signal)
+SIGNAL_BY_ID = sa.select(schema.signal.c.seq).where(schema.signal.c.id == sa.bindparam("signal_id"))
+ADD_DECISION = sa.insert(schema.decision)
+ANSWER = sa.update(schema.command).where(
+    schema.command.c.key == sa.bindparam("of_key"), schema.command.c.state == "queued"
+)
+
+ADD_CONTROL = sa.insert(schema.control)
+ADD_LIMIT = sa.insert(schema.limits)
+LIMITS = sa.select(schema.limits).where(
+    schema.limits.c.seq.in_(sa.select(sa.func.max(schema.limits.c.seq)).group_by(schema.limits.c.name))
+)
+BREAKER = sa.select(schema.breaker).where(schema.breaker.c.account == sa.bindparam("of_account"))
+SAVE_BREAKER = sa.update(schema.breaker).where(schema.breaker.c.account == sa.bindparam("of_account"))
+ADD_BREAKER = sa.insert(schema.breaker)
+
+ACCOUNT = sa.select(schema.account).where(schema.account.c.name == sa.bindparam("of_name"))
+ADD_ACCOUNT = sa.insert(schema.account)
+EQUITY_AT = sa.select(schema.equity.c.seq).where(
+    schema.equity.c.account == sa.bindparam("of_account"), schema.equity.c.at == sa.bindparam("of_at")
+)
+ADD_EQUITY = sa.insert(schema.equity)
+BEAT = sa.update(schema.engine).where(schema.engine.c.name == "engine")
+FIRST_BEAT = sa.insert(schema.engine)
