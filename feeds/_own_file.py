@@ -17,7 +17,17 @@ import pyarrow.parquet as pq
 from domain.candles import TIMEFRAMES, Timeframe, faults
 from domain.errors import DataError
 from domain.instruments import Instrument, instrument
-from feeds._tables import RawTable, TableError, candles, csv_header, name_columns, read_csv, read_times, to_utc
+from feeds._tables import (
+    RawTable,
+    TableError,
+    candles,
+    csv_header,
+    name_columns,
+    read_csv,
+    read_times,
+    refuse_wrong_zone,
+    to_utc,
+)
 
 MOST_BYTES = 512 * 1024 * 1024
 MOST_ROWS = 20_000_000
@@ -195,7 +205,7 @@ def _checked(raw: RawTable, of: Instrument, named: Timeframe | None, path: Path,
     if named and len(times) > 1 and (usual := _try_spacing(times, of)) not in (None, named):
         notes.append(f"{path.name}: its name says {named.name}, most of its bars are {usual and usual.name} apart")
     if not tf.daily and not of.is_crypto:
-        _refuse_wrong_zone(times, tf, of)
+        refuse_wrong_zone(times, tf, of, naive=not written.aware.all())
     found = candles(raw, times)
     if wrong := faults(found, of, tf):
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -232,16 +242,3 @@ def _usual_spacing(times: npt.NDArray[np.int64], of: Instrument) -> Timeframe:
 def _most_common(values: npt.NDArray[np.int64]) -> int:
     found, counts = np.unique(values, return_counts=True)
     return int(found[np.argmax(counts)]) if len(found) else 0
-
-
-def _refuse_wrong_zone(times: npt.NDArray[np.int64], tf: Timeframe, of: Instrument) -> None:
-    """Most bars outside regular hours, and less than two thirds of these days' regular bars there: a wrong zone."""
-    session, phase = of.calendar.locate(times)
-    if (phase == 2).mean() >= 0.5:
-        return
-    s = of.calendar.sessions
-    days = np.unique(np.clip(session, 0, None))
-    due = int(np.ceil((s.close[days] - s.open[days]) / tf.nanos).sum())
-    if (phase == 2).sum() < due * 2 / 3:
-        share = f"{(phase == 2).mean():.0%} of its bars are in regular hours"
-        raise TableError(-1, "wrong zone", f"{share}: times without a zone are New York; is it UTC? then add a Z")

@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from domain.calendars import NEW_YORK
-from domain.candles import COLUMNS, frame, session_times
+from domain.candles import COLUMNS, Timeframe, expected, frame, session_times
 from domain.errors import DataError
 from domain.instruments import Instrument
 
@@ -324,3 +325,25 @@ def _lines(body: bytes, rows: int) -> Ints:
         return np.arange(rows, dtype=np.int64) + 2
     full = [i + 1 for i, line in enumerate(body.split(b"\n")) if line.strip(b"\r")]
     return np.array(full[1 : rows + 1], dtype=np.int64)
+
+
+def refuse_wrong_zone(times: Ints, tf: Timeframe, of: Instrument, *, naive: bool) -> None:
+    """Most bars outside regular hours, and less than two thirds of the regular bars due: a wrong zone. Due are those
+    between the file's first and last bar, so that one that breaks off on a morning is not blamed for its last day;
+    a file of one day is held to the whole day."""
+    session, phase = of.calendar.locate(times)
+    if (phase == 2).mean() >= 0.5:
+        return
+    days = np.unique(np.clip(session, 0, None))
+    s = of.calendar.sessions
+    first, last = (s.open[days[0]], s.close[days[0]]) if len(days) == 1 else (times.min(), times.max() + 1)
+    due = len(expected(_moment(first), _moment(last), tf, of))
+    if (phase == 2).sum() < due * 2 / 3:
+        share = f"{(phase == 2).mean():.0%} of its bars are in regular hours"
+        naive_cure = "times without a zone are New York; is it UTC? then add a Z"
+        cure = naive_cure if naive else "are its times really in the zone they name?"
+        raise TableError(-1, "wrong zone", f"{share}: {cure}")
+
+
+def _moment(nanos: np.int64) -> datetime:
+    return datetime.fromtimestamp(int(nanos) / 10**9, tz=UTC)

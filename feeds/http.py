@@ -35,13 +35,14 @@ from domain.clock import Clock
 from domain.errors import DataError, FeedUnavailable, SettingsError, UnknownName
 from domain.instruments import Instrument
 from domain.quotes import Quote
-from feeds._tables import RawTable, TableError, candles, name_columns, read_csv, read_times, to_utc
+from feeds._tables import RawTable, TableError, candles, name_columns, read_csv, read_times, refuse_wrong_zone, to_utc
 from settings import Settings
 
 MOST_BYTES = 8 * 1024 * 1024
 TRIES = 3
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 10.0
+SURE_AFTER_NS = 3 * 86_400_000_000_000  # three days tell a zone; a morning alone cannot
 _PLACES = frozenset({"symbol", "interval", "start", "end"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
@@ -235,7 +236,11 @@ def _parse(data: bytes, of: Instrument, tf: Timeframe) -> pd.DataFrame:
         raw = _read_json(text) if text[:1] in (b"[", b"{") else _read_text(text)
         if raw is None or not len(raw.rows):
             return empty()
-        return candles(raw, to_utc(read_times(raw.columns["time"]), of, daily=tf.daily, naive="UTC"))
+        written = read_times(raw.columns["time"])
+        times = to_utc(written, of, daily=tf.daily, naive="UTC")
+        if not (tf.daily or of.is_crypto) and len(times) and times.max() - times.min() > SURE_AFTER_NS:
+            refuse_wrong_zone(times, tf, of, naive=False)
+        return candles(raw, times)
     except TableError as error:
         raise DataError(f"{of.symbol}: the server's answer, {error}") from None
 

@@ -212,6 +212,15 @@ def test_a_file_in_a_wrong_zone_is_refused(feed: FilesFeed) -> None:
     assert "add a Z" in refusal(feed).message
 
 
+def test_a_file_that_breaks_off_on_a_morning_is_no_wrong_zone(feed: FilesFeed) -> None:
+    """From the afternoon of one day to the next day before the open: few regular bars, and all that were due."""
+    after = [f"2024-01-02 {hour:02}:{m:02}" for hour in range(15, 20) for m in range(0, 60, 5)]
+    before = [f"2024-01-03 {hour:02}:{m:02}" for hour in range(4, 9) for m in range(0, 60, 5)]
+    put(feed, "AAPL_5m.csv", bars([*after, *before]))
+
+    assert feed.refused() == []
+
+
 def test_whole_extended_hours_are_no_wrong_zone(feed: FilesFeed) -> None:
     day = [f"2024-01-02 {hour:02}:{m:02}" for hour in range(4, 20) for m in range(0, 60, 5)]
     put(feed, "AAPL_5m.csv", bars(day))

@@ -264,6 +264,16 @@ async def test_nonsense_is_refused_with_its_row_and_rule(feed: HttpFeed, server:
         await ask(feed)
 
 
+async def test_new_york_times_sent_as_if_they_were_utc_are_refused(feed: HttpFeed, server: Server) -> None:
+    """Regular hours moved by five hours land on the pre-market, where bars may stand: only days together tell."""
+    week = rows(START - timedelta(days=7), END)
+    naive = [{**row, "time": (datetime.fromisoformat(row["time"]) - timedelta(hours=5)).isoformat()} for row in week]
+    server.handler = says(naive)
+
+    with pytest.raises(DataError, match=r"wrong zone: .* are its times really in the zone they name"):
+        await feed.candles(AAPL, M5, START - timedelta(days=7), END)
+
+
 async def test_a_huge_answer_is_cut_off(feed: HttpFeed, server: Server, monkeypatch: Any) -> None:
     monkeypatch.setattr(http_module, "MOST_BYTES", 1 << 20)
     server.handler = says(b" " * (3 << 20))
