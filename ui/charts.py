@@ -190,9 +190,12 @@ def warm_up(view: View, instrument: Instrument) -> int:
 
 
 def _whole_days(candles: pd.DataFrame, zone: str) -> npt.NDArray[np.bool_]:
-    """Rows of days whose first bar is in the frame; the frame's own first day may have begun before it."""
+    """Rows of days whose first bar is in the frame (its own first day may have begun before it), each without that
+    first bar: a VWAP of one bar says nothing, and the gap keeps one day's line from running into the next's."""
     days = candles.index.tz_convert(zone).normalize()
-    return np.asarray(days != days[0]) if len(days) else np.empty(0, dtype=bool)
+    return (
+        np.asarray((days != days[0]) & (days == days.insert(0, days[0])[:-1])) if len(days) else np.empty(0, dtype=bool)
+    )
 
 
 def _trial_bars() -> pd.DataFrame:
