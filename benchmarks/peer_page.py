@@ -19,6 +19,7 @@ from benchmarks.servers import chart_query
 from domain import candles as cd
 from ui import charts
 from ui.live import read_view
+from ui.views import WARM_UP_BARS
 
 
 @st.cache_resource
@@ -43,7 +44,7 @@ def with_forming(live: object) -> pd.DataFrame:
 @st.fragment(run_every=1.0)
 def chart(query: dict[str, str]) -> None:
     view = read_view(query)
-    live = bootstrap.start().live(query["symbol"], view.tf, view.bars + charts.WARM_UP_BARS)
+    live = bootstrap.start().live(query["symbol"], view.tf, view.bars + WARM_UP_BARS)
     figure, _ = charts.base(with_forming(live), live.instrument, view, watermark="SIMULATED")
     figure.update_layout(height=560)
     st.plotly_chart(figure, key="live", config={"scrollZoom": True})

@@ -17,7 +17,7 @@ from domain.quotes import Bar
 from feeds.simulated import SimulatedFeed
 from settings import Settings
 from ui import charts
-from ui.charts import Study, View
+from ui.views import Study, View, warm_up
 
 AAPL, BTC = instrument("AAPL"), instrument("BTCUSDT")
 STUDIES = tuple(map(Study.parse, ("ema:9", "bollinger:20:2", "vwap", "rsi:14", "macd")))
@@ -164,7 +164,7 @@ async def test_a_vwap_is_that_of_its_whole_day_or_nothing(tmp_path, clock: Manua
     whole = await feed.candles(BTC, cd.timeframe("1m"), clock.now() - timedelta(days=3), clock.now())
     view = View(tf="1m", studies=(Study.parse("vwap"),), bars=500)
 
-    figure, _ = charts.base(whole.tail(view.bars + charts.warm_up(view, BTC)), BTC, view)
+    figure, _ = charts.base(whole.tail(view.bars + warm_up(view, BTC)), BTC, view)
 
     typical = whole[["high", "low", "close"]].mean(axis=1) * whole["volume"]
     days = whole.index.normalize()

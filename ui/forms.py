@@ -11,10 +11,10 @@ import patterns
 from domain.candles import TIMEFRAMES
 from domain.errors import DeskError
 from domain.instruments import KNOWN, instrument, search
-from ui.charts import Study
 from ui.components import ticker_strip
 from ui.palettes import PALETTES
 from ui.session import Open
+from ui.views import Study
 
 OVERLAYS = {
     "EMA 9": "ema:9",

@@ -36,7 +36,7 @@ from domain.instruments import Instrument, instrument
 from feeds.board import Standing
 from performance_utils import Desk, LiveCandles, desk
 from ui import charts, palettes
-from ui.charts import Study, View
+from ui.views import Study, View, warm_up
 
 CHART_PATH = "/live/chart"
 QUOTES_PATH = "/live/quotes"
@@ -121,7 +121,7 @@ def _bars(text: str) -> int:
 
 def bars_for(symbol: str, view: View) -> int:
     """Bars a view needs: those drawn and those that warm its lines up."""
-    return view.bars + charts.warm_up(view, instrument(symbol))
+    return view.bars + warm_up(view, instrument(symbol))
 
 
 def chart_answer(here: Desk, symbol: str, view: View, held: str) -> bytes:

@@ -12,7 +12,7 @@ import streamlit as st
 import patterns
 from domain.calendars import NEW_YORK
 from research.edge import pattern_edge
-from ui.charts import View, axis_zone, visible
+from ui.views import View, axis_zone, visible
 
 SIDES = {1: "▲ bullish", -1: "▼ bearish", 0: "◆ neutral"}
 NEWEST = 40
