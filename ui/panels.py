@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import streamlit as st
 
 from domain import registry
 from domain.errors import DeskError
 from ui import forms, tables
-from ui.live import bars_for, read_view
+from ui.live import Shared, bars_for, read_view
 from ui.session import Open
+
+_tables = Shared(32)  # worked out once a bar, for all viewers
 
 
 def chart_height(query: dict[str, str]) -> int:
@@ -58,7 +62,8 @@ def _marks(app: Open, query: dict[str, str]) -> None:
     except (DeskError, ValueError) as error:
         st.info(str(error), icon=":material/info:")
         return
-    table = tables.pattern_table(live.closed, live.instrument, view)
+    build = functools.partial(tables.pattern_table, live.closed, live.instrument, view)
+    table = _tables.get((live.revision, view), build)
     if table.empty:
         st.info(
             "None of the chosen patterns stands on this chart. Choose others under More.",
