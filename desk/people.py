@@ -6,7 +6,7 @@ Until accounts exist there is one person, the local owner.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +46,16 @@ class People:
 
     def watchlist(self, person: str = OWNER) -> list[str]:
         """Symbols in the order they were added; the first watch list for somebody who never chose."""
-        if not self.preference("watchlist_chosen", False, person):
-            return list(self._first)
         with self._engine.connect() as db:
-            rows = db.execute(
-                sa.select(_watched.c.symbol).where(_watched.c.person == person).order_by(_watched.c.place)
-            )
-            return [row.symbol for row in rows]
+            return self._watched(db, person)
 
     def watch(self, symbol: str, person: str = OWNER) -> None:
         """Add a symbol at the end; one already there stays where it is. DeskError past sixty."""
-        symbols = self.watchlist(person)
-        if symbol in symbols:
-            return
-        if len(symbols) >= MOST_WATCHED:
-            raise DeskError(f"{symbol}: a watch list holds at most {MOST_WATCHED} symbols; remove one first")
-        self._save([*symbols, symbol], person)
+        self._edit(person, lambda symbols: symbols if symbol in symbols else [*symbols, symbol])
 
     def unwatch(self, symbol: str, person: str = OWNER) -> None:
         """Take a symbol off; one that is not there is no error."""
-        self._save([s for s in self.watchlist(person) if s != symbol], person)
+        self._edit(person, lambda symbols: [s for s in symbols if s != symbol])
 
     def preference(self, name: str, default: Any = None, person: str = OWNER) -> Any:
         """A choice by name, or `default`."""
@@ -84,13 +74,31 @@ class People:
         with self._engine.begin() as db:
             self._put(db, person, name, value)
 
-    def _save(self, symbols: list[str], person: str) -> None:
+    def _watched(self, db: sa.Connection, person: str) -> list[str]:
+        chosen = sa.select(_preferences.c.value).where(
+            _preferences.c.person == person, _preferences.c.name == "watchlist_chosen"
+        )
+        if db.execute(chosen).first() is None:
+            return list(self._first)
+        rows = sa.select(_watched.c.symbol).where(_watched.c.person == person).order_by(_watched.c.place)
+        return list(db.execute(rows).scalars())
+
+    def _edit(self, person: str, change: Callable[[list[str]], list[str]]) -> None:
+        """Read, change and write in one transaction. Its first statement writes, so that it holds the lock before it
+        reads: two tabs that add at once both keep their symbol."""
         with self._engine.begin() as db:
+            self._put(db, person, "editing", True)
+            before = self._watched(db, person)
+            symbols = change(before)
+            if len(symbols) > max(MOST_WATCHED, len(before)):
+                added = symbols[-1]
+                raise DeskError(f"{added}: a watch list holds at most {MOST_WATCHED} symbols; remove one first")
             db.execute(sa.delete(_watched).where(_watched.c.person == person))
             rows = [{"person": person, "symbol": s, "place": at} for at, s in enumerate(symbols)]
             if rows:
                 db.execute(sa.insert(_watched), rows)
             self._put(db, person, "watchlist_chosen", True)
+            db.execute(sa.delete(_preferences).where(_preferences.c.name == "editing"))
 
     def _put(self, db: sa.Connection, person: str, name: str, value: Any) -> None:
         key = (_preferences.c.person == person) & (_preferences.c.name == name)

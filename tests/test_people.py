@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,13 @@ def test_preferences_are_kept_by_person(url: str) -> None:
     people.prefer("palette", "red-green", person="other")
 
     assert People(url).preferences() == {"palette": "green-red"}
+
+
+def test_tabs_that_add_at_the_same_moment_all_keep_their_symbol(url: str) -> None:
+    People(url)
+    symbols = [f"S{n}" for n in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda symbol: People(url).watch(symbol), symbols))
+
+    assert sorted(People(url).watchlist()) == sorted(symbols)
+    assert People(url).preferences() == {"watchlist_chosen": True}
