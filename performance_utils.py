@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
 import threading
 import zlib
@@ -41,6 +42,8 @@ ASK_AGAIN_S = 2.0
 PATIENCE_S = 0.3
 RENEWAL_LIMIT_S = 60.0
 MOST_SERIES = 300
+CLOSE_LIMIT_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 class Fetched(dict[str, pd.DataFrame]):
@@ -152,8 +155,12 @@ class Desk:
         return LiveCandles(what, tf, answer.candles, self._forming(what, tf, answer), answer, revision)
 
     def close(self) -> None:
+        """Let go of the source. One that hangs is left behind: the next desk must not wait for it."""
         self.board.close()
-        bridge().run(self.market.close(), 10)
+        try:
+            bridge().run(self.market.close(), CLOSE_LIMIT_S)
+        except (TimeoutError, CancelledError, DeskError, OSError) as error:
+            _log.warning("closing %s: %s", self.market.label, error or type(error).__name__)
 
     def _closed(self, what: Instrument, tf: cd.Timeframe, bars: int) -> tuple[Answer, str]:
         """Closed bars and their revision. The first look waits for the source; later ones wait a moment, then go on

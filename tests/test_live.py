@@ -169,11 +169,18 @@ async def test_a_feed_that_gives_nothing_is_an_outage_not_a_mistake(desk: pu.Des
     assert (status, json.loads(body)["problem"]) == (503, "no network")
 
 
+class Odd(Exception):
+    """An error whose class takes more than a sentence."""
+
+    def __init__(self, said: str, number: int) -> None:
+        super().__init__(said, number)
+
+
 async def test_our_own_mistake_is_told_and_logged(
     desk: pu.Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*args: Any) -> bytes:
-        raise ZeroDivisionError("secret detail")
+        raise Odd("secret detail", 7)
 
     monkeypatch.setattr(live, "chart_answer", broken)
 

@@ -302,9 +302,9 @@ async def _answered(request: Request, work: Callable[[], Awaitable[bytes | Waiti
         return _problem(error, 422, CURE_QUESTION)
     except (DeskError, CancelledError) as error:
         return _problem(error, 503, CURE_SOURCE)
-    except Exception as error:  # noqa: BLE001 - the page must be told, and the log must have it
+    except Exception:  # noqa: BLE001 - the page must be told, and the log must have it
         _log.exception("a live question failed: %s", request.url.query[:300])
-        return _problem(type(error)("the dashboard made a mistake; its log has the details"), 500, "")
+        return _problem(RuntimeError("the dashboard made a mistake; its log has the details"), 500, "")
     return JSONResponse({"waiting": body}, 202) if isinstance(body, Waiting) else _json(request, body)
 
 
