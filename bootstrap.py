@@ -5,25 +5,55 @@ streamlit run streamlit_dashboard.py     opens `lifespan` once a server, `people
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
 import logging
 import threading
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pandas as pd
 
 import performance_utils
 import settings as settings_file
+from desk import place as places
+from desk.facts import Facts
+from desk.inbox import Inbox
+from desk.live_book import LiveBook
 from desk.people import People
+from desk.place import Place
+from desk.reader import Reader
 from domain import registry
-from domain.errors import SettingsError, UnknownName
-from performance_utils import Desk
+from domain.candles import timeframe
+from domain.clock import Clock
+from domain.errors import DeskError, FeedUnavailable, LeaseHeld, SettingsError, UnknownName
+from domain.instruments import Instrument
+from domain.quotes import Quote
+from performance_utils import Desk, bridge
+from trading_bot import Engine, Parts
+
+T = TypeVar("T")
 
 log = logging.getLogger("desk")
+TRY_LEASE_AGAIN_S = 3.0
+STOP_WITHIN_S = 15.0
 _starting = threading.Lock()
 _started: Desk | None = None
 _fallen_back = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trading:
+    """What a page needs of the desk that trades: it reads, and it asks. Nothing here can act."""
+
+    place: Place
+    clock: Clock
+    reader: Reader
+    inbox: Inbox
+    book: LiveBook
 
 
 @functools.cache
@@ -57,6 +87,111 @@ def start() -> Desk:
         return _started
 
 
+def place_of(here: Desk) -> Place:
+    """Which trading desk belongs to this desk of market data."""
+    return places.paper(here.settings, here.market.name, here.market.simulated)
+
+
+def trading() -> Trading:
+    """The trading desk of the data source that runs now."""
+    return _trading(start())
+
+
+@functools.lru_cache(maxsize=4)
+def _trading(here: Desk) -> Trading:
+    place = place_of(here)
+    reader, inbox = Reader(place.ledger_url, here.clock), Inbox(place.ledger_url, here.clock)
+    return Trading(place, here.clock, reader, inbox, LiveBook(place.live_path))
+
+
+def engine_parts(here: Desk, where: str) -> Parts:
+    """An engine for the desk of this data source: its place, its broker, its prices."""
+    place = place_of(here)
+    broker = registry.part("brokers", "paper")(here.settings, here.clock, place.name)
+    facts = Facts(
+        here.clock,
+        functools.partial(_quotes, here),
+        functools.partial(_daily, here),
+        simulated=here.market.simulated,
+    )
+    return Parts(place, here.clock, broker, facts, poll_s=here.market.poll_s, where=where)
+
+
+async def _quotes(here: Desk, wanted: Sequence[Instrument]) -> dict[str, Quote]:
+    """What the board has of them; it asks the source at the source's own pace, for everybody at once."""
+    symbols = [what.symbol for what in wanted]
+    here.board.want(symbols)
+    if any(here.board.get(symbol) is None for symbol in symbols):
+        await _on_bridge(here.board.refresh())
+    found = {s: standing.quote for s in symbols if (standing := here.board.get(s)) is not None}
+    if not found and here.board.error:
+        raise FeedUnavailable(here.board.error)
+    return found
+
+
+async def _daily(here: Desk, what: Instrument, bars: int) -> pd.DataFrame:
+    return (await _on_bridge(here.market.window(what, timeframe("1d"), bars=bars))).candles
+
+
+async def _on_bridge(work: Coroutine[Any, Any, T]) -> T:
+    """The market lives on the bridge's loop; the engine waits for it from its own."""
+    return await asyncio.wrap_future(bridge().start(work))
+
+
+class EmbeddedEngine:
+    """The same engine on a thread of the dashboard's server, for as long as no other engine holds the lease."""
+
+    def __init__(self, here: Desk) -> None:
+        self._here = here
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the turn and give the lease back."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_WITHIN_S)
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._keep_running())
+
+    async def _keep_running(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await self._run_once()
+            except LeaseHeld as error:
+                log.debug("%s", error)
+            except DeskError as error:
+                log.error("the engine cannot run: %s", error)
+            except Exception:
+                log.exception("the engine stopped")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), TRY_LEASE_AGAIN_S)
+
+    async def _run_once(self) -> None:
+        engine = Engine(engine_parts(self._here, where="dashboard"))
+        try:
+            await engine.open()
+            await engine.run(self._stop)
+        finally:
+            await engine.close()
+
+
+_engine: EmbeddedEngine | None = None
+
+
+def run_engine(here: Desk | None) -> None:
+    """Let the dashboard's server run the engine of this desk, and no other; None: of none."""
+    global _engine
+    if _engine is not None:
+        _engine.stop()
+        _engine = None
+    if here is not None and here.settings.engine == "auto":
+        _engine = EmbeddedEngine(here)
+
+
 def fallen_back() -> str:
     """Why the chosen source is not the one that runs; '' where it is."""
     return _fallen_back
@@ -85,8 +220,13 @@ def choose_source(name: str) -> Desk:
     with _starting:
         new = Desk(effective_settings().model_copy(update={"data_source": name}))
         people().prefer("data_source", name)
+        running = _engine is not None
+        if running:
+            run_engine(None)
         _started, _fallen_back = new, ""
         performance_utils.use_desk(new)
+        if running:
+            run_engine(new)
         return new
 
 
@@ -98,5 +238,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     gc.collect()
     gc.freeze()
     log.info("desk open: %s", here.market.label)
+    run_engine(here)
     yield {}
+    run_engine(None)
     start().close()  # the one that runs by now

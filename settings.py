@@ -5,6 +5,9 @@ Every field has a line in `.env.example`; a wrong value is refused at the start,
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +17,32 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain import registry
 from domain.errors import SettingsError
 from domain.instruments import instrument
+
+
+@dataclass(frozen=True, slots=True)
+class PaperAccount:
+    """An account of the paper broker, as `name:kind:cash` says it: `main:margin:100000`."""
+
+    name: str
+    kind: str
+    cash: Decimal
+
+    @classmethod
+    def parse(cls, text: str) -> PaperAccount:
+        parts = text.split(":")
+        try:
+            name, kind, cash = parts[0].strip(), parts[1].strip().lower(), Decimal(parts[2].strip())
+        except (IndexError, InvalidOperation):
+            raise ValueError(
+                f"a paper account is written name:kind:cash, such as main:margin:100000: got {text!r}"
+            ) from None
+        if len(parts) != 3 or not re.fullmatch(r"[A-Za-z0-9_-]{1,24}", name):
+            raise ValueError(f"a paper account's name has up to 24 letters, digits, _ or -: got {text!r}")
+        if kind not in ("cash", "margin"):
+            raise ValueError(f"a paper account is cash or margin: got {kind!r} in {text!r}")
+        if not (cash.is_finite() and 0 < cash <= 10**9):
+            raise ValueError(f"a paper account's cash must be above zero and at most 1,000,000,000: got {text!r}")
+        return cls(name, kind, cash)
 
 
 class Settings(BaseSettings):
@@ -30,6 +59,11 @@ class Settings(BaseSettings):
     fetch_timeout_s: float = Field(20.0, gt=0, le=300)
     fetch_at_once: int = Field(32, ge=1, le=256)
     chart_bars: int = Field(500, ge=50, le=1000)
+    database_url: str = Field("", repr=False)
+    engine: Literal["auto", "off"] = "auto"
+    paper_accounts: Annotated[tuple[PaperAccount, ...], NoDecode] = (PaperAccount("main", "margin", Decimal(100_000)),)
+    paper_slippage_bps: float = Field(1.0, ge=0, le=1000)
+    paper_volume_cap: float = Field(0.05, ge=0, le=1)
 
     @property
     def files_dir(self) -> Path:
@@ -55,6 +89,16 @@ class Settings(BaseSettings):
     @classmethod
     def _symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(instrument(s).symbol for s in value)
+
+    @field_validator("paper_accounts", mode="before")
+    @classmethod
+    def _accounts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = tuple(PaperAccount.parse(text) for text in value.split(",") if text.strip())
+        if not found or len({account.name for account in found}) < len(found):
+            raise ValueError("PAPER_ACCOUNTS must name at least one account, and each name once")
+        return found
 
     @field_validator("data_source")
     @classmethod

@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "store": "benchmarks.store",
     "indicators": "benchmarks.indicator_speed",
     "rerun": "benchmarks.rerun",
+    "orders": "benchmarks.order_path",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from desk import schema
 from desk.database import Database
+from desk.records import Waiting
 from domain.clock import Clock
 from domain.commands import Answer, Command, CommandState, Kind
 from domain.errors import LedgerConflict, LedgerUnusable
@@ -30,6 +31,7 @@ _queued = (
     .order_by(_table.c.seq)
     .limit(sa.bindparam("most"))
 )
+_newest = sa.select(sa.func.max(_table.c.seq)).where(_table.c.state == CommandState.QUEUED.value)
 _insert = {
     "sqlite": sqlite.insert(_table).on_conflict_do_nothing().returning(_table.c.seq),
     "postgresql": postgresql.insert(_table).on_conflict_do_nothing().returning(_table.c.seq),
@@ -71,6 +73,16 @@ class Inbox:
         """Commands nobody has answered, in the order they came."""
         with self._database.read() as db:
             return [command_of(row) for row in db.execute(_queued, {"most": most})]
+
+    def waiting(self, most: int = 100) -> list[Waiting]:
+        """The same, each with the time it was asked."""
+        with self._database.read() as db:
+            return [Waiting(command_of(row), row.created) for row in db.execute(_queued, {"most": most})]
+
+    def newest(self) -> int:
+        """The number of the newest command that waits, 0 where none does: what changes when something is asked."""
+        with self._database.read() as db:
+            return int(db.execute(_newest).scalar_one() or 0)
 
     def close(self) -> None:
         """Let go of the database."""

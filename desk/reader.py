@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from desk.inbox import answer_of, command_of
 from desk.lease import holder_of
 from desk.records import (
     AccountInfo,
+    Attempt,
     AuditRow,
     Decision,
     EngineStatus,
@@ -32,11 +33,13 @@ from desk.records import (
     Holder,
     LimitChange,
     OrderEvent,
+    Protection,
+    SentOrder,
 )
 from domain.breaker import Breaker
 from domain.clock import Clock
 from domain.commands import Answer, Command, CommandState
-from domain.orders import OPEN, Fill, Order, Status
+from domain.orders import OPEN, Fill, Order, Purpose, Side, Status
 from domain.positions import Account, Position
 
 NO_LEDGER = "nobody has started this desk yet"
@@ -64,6 +67,10 @@ class Reader:
         """Orders created from `start` up to `end`, done ones too: the orders of a day."""
         created = schema.orders.c.created
         return self._orders(created >= start, created < end, *_of(schema.orders, account=account))
+
+    def family(self, parents: Collection[str]) -> list[Order]:
+        """Every order, done or not, with one of these parents."""
+        return self._orders(schema.orders.c.parent.in_(sorted(parents))) if parents else []
 
     def order(self, order_id: str) -> Order | None:
         """One order."""
@@ -130,6 +137,32 @@ class Reader:
         """What an account holds now, by symbol; what it held and sold again is left out."""
         found = self.account(account)
         return {symbol: p for symbol, p in found.positions.items() if p.quantity} if found else {}
+
+    def protection(self, account: str) -> dict[str, Protection]:
+        """What each symbol's position shall be protected by, by symbol; symbols it was never said of are left out."""
+        found = self._rows(sql.PROTECTION, of_account=account)
+        return {r.symbol: Protection(r.symbol, r.stop, r.target, r.actor, r.at) for r in found}
+
+    def sent_since(self, account: str, since: datetime) -> list[SentOrder]:
+        """Every sending of an order of this account from `since` on, oldest first."""
+        found = self._rows(sql.SENT_SINCE, of_account=account, since=since)
+        return [SentOrder(r.signed, r.symbol, Side(r.side), Purpose(r.purpose), r.id, r.parent) for r in found]
+
+    def refusals_in_a_row(self, account: str, since: datetime | None = None) -> int:
+        """How many of the newest sendings the broker refused, without one between that it took; none before `since`."""
+        count = 0
+        for row in self._rows(sql.NEWEST_SENT, of_account=account):
+            if row.status != Status.REFUSED or (since is not None and row.updated < since):
+                break
+            count += 1
+        return count
+
+    def attempts(self, order_id: str) -> list[Attempt]:
+        """Every sending of an order, first one first."""
+        found = self._rows(sql.ATTEMPTS, of_id=order_id)
+        return [
+            Attempt(r.order_id, r.n, r.client_order_id, r.signed, r.preview_id, json.loads(r.watermark)) for r in found
+        ]
 
     def equity_curve(self, account: str, since: datetime | None = None) -> list[EquityPoint]:
         """The engine's snapshots of an account, oldest first."""

@@ -7,7 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from domain.orders import Fill, Status
+from domain.commands import Command
+from domain.orders import Fill, Purpose, Side, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,37 @@ class LimitChange:
     new: Any
     actor: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What a position's stop and target shall be; None where there shall be none."""
+
+    symbol: str
+    stop: Decimal | None = None
+    target: Decimal | None = None
+    actor: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentOrder:
+    """A sending as the pace of orders sees it."""
+
+    time: datetime
+    symbol: str
+    side: Side
+    purpose: Purpose
+    order_id: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A command nobody has answered, and when it was asked."""
+
+    command: Command
+    asked: datetime
 
 
 @dataclass(frozen=True, slots=True)

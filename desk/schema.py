@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from domain.errors import DataError
 
-REVISION = "r0001"  # the newest file in migrations/versions; a test compares
+REVISION = "r0002"  # the newest file in migrations/versions; a test compares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_DIGITS = 40
@@ -193,6 +193,7 @@ attempt = _table(
     _moment("signed"),
     _count("epoch"),
     sa.UniqueConstraint("order_id", "n"),
+    sa.Index("attempt_signed", "signed"),
 )
 # An E*TRADE order number is unique within its account only.
 outcome = _table(
@@ -237,6 +238,7 @@ decision = _table(
     _text("inputs"),
     _moment("at"),
     sa.Index("decision_order", "order_id"),
+    sa.Index("decision_at", "at"),
 )
 
 signal = _table(
@@ -275,6 +277,19 @@ limits = _table(
     _text("actor"),
     _moment("at"),
     sa.Index("limits_name", "name", "seq"),
+)
+
+# What a position's stop and target shall be; the newest of an account and symbol counts.
+protection = _table(
+    "protection",
+    _seq(),
+    _text("account", sa.ForeignKey("account.name")),
+    _text("symbol"),
+    _amount("stop", nullable=True),
+    _amount("target", nullable=True),
+    _text("actor"),
+    _moment("at"),
+    sa.Index("protection_of", "account", "symbol", "seq"),
 )
 
 breaker = _table(

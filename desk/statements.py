@@ -16,6 +16,9 @@ MOVE_ORDER = sa.update(schema.orders).where(
 )
 COUNT_FILL = sa.update(schema.orders).where(_orders.id == sa.bindparam("of_id"))
 ORDER_BY_ID = sa.select(schema.orders).where(_orders.id == sa.bindparam("of_id"))
+ORDER_AT_BROKER = sa.select(schema.orders).where(
+    _orders.account == sa.bindparam("of_account"), _orders.broker_id == sa.bindparam("of_broker_id")
+)
 ADD_EVENT = sa.insert(schema.order_event)
 
 ADD_FILL = sa.insert(schema.fill)
@@ -44,6 +47,28 @@ ADD_LIMIT = sa.insert(schema.limits)
 LIMITS = sa.select(schema.limits).where(
     schema.limits.c.seq.in_(sa.select(sa.func.max(schema.limits.c.seq)).group_by(schema.limits.c.name))
 )
+ADD_PROTECTION = sa.insert(schema.protection)
+PROTECTION = sa.select(schema.protection).where(
+    schema.protection.c.seq.in_(
+        sa.select(sa.func.max(schema.protection.c.seq))
+        .where(schema.protection.c.account == sa.bindparam("of_account"))
+        .group_by(schema.protection.c.symbol)
+    )
+)
+SENT_SINCE = (
+    sa.select(_attempt.signed, _orders.symbol, _orders.side, _orders.purpose, _orders.id, _orders.parent)
+    .join_from(schema.attempt, schema.orders)
+    .where(_orders.account == sa.bindparam("of_account"), _attempt.signed >= sa.bindparam("since"))
+    .order_by(_attempt.seq)
+)
+NEWEST_SENT = (
+    sa.select(_orders.status, _orders.updated)
+    .join_from(schema.attempt, schema.orders)
+    .where(_orders.account == sa.bindparam("of_account"))
+    .order_by(_attempt.seq.desc())
+    .limit(20)
+)
+ATTEMPTS = sa.select(schema.attempt).where(_attempt.order_id == sa.bindparam("of_id")).order_by(_attempt.n)
 BREAKER = sa.select(schema.breaker).where(schema.breaker.c.account == sa.bindparam("of_account"))
 SAVE_BREAKER = sa.update(schema.breaker).where(schema.breaker.c.account == sa.bindparam("of_account"))
 ADD_BREAKER = sa.insert(schema.breaker)

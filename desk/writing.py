@@ -112,6 +112,11 @@ class Writing:
         row = self._run(sql.ORDER_BY_ID, {"of_id": order_id}).one_or_none()
         return rows.order_of(row) if row else None
 
+    def order_at_broker(self, account: str, broker_id: str) -> Order | None:
+        """The order the broker calls by this id."""
+        row = self._run(sql.ORDER_AT_BROKER, {"of_account": account, "of_broker_id": broker_id}).one_or_none()
+        return rows.order_of(row) if row else None
+
     def orders(self, statuses: Collection[Status] = OPEN, *, account: str = "", symbol: str = "") -> list[Order]:
         """Orders in any of `statuses`, oldest first, of one account and symbol where named."""
         table = schema.orders.c
@@ -220,6 +225,14 @@ class Writing:
     def limits(self) -> dict[str, Any]:
         """Every limit that was ever set, as it is now."""
         return {row.name: json.loads(row.new) for row in self._run(sql.LIMITS, {})}
+
+    def set_protection(
+        self, account: str, symbol: str, *, stop: Decimal | None, target: Decimal | None, actor: str = "engine"
+    ) -> None:
+        """What shall protect the position from now on; None for none."""
+        values = {"account": account, "symbol": symbol, "stop": stop, "target": target, "actor": actor}
+        self._put(sql.ADD_PROTECTION, {**values, "at": self.now})
+        self.audit("protection", actor, values)
 
     def save_breaker(self, account: str, breaker: Breaker, *, actor: str = "engine") -> None:
         """The account's breaker as it is now."""

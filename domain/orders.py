@@ -85,7 +85,8 @@ MAY_BECOME: dict[Status, frozenset[Status]] = {
     _S.AMBIGUOUS: frozenset({_S.WORKING, _S.NOT_PLACED, _S.FROZEN}),
     _S.WORKING: frozenset({_S.PARTIAL, _S.FILLED, _S.CANCELLING, _S.CANCELLED, _S.EXPIRED}),
     _S.PARTIAL: frozenset({_S.PARTIAL, _S.FILLED, _S.CANCELLING, _S.CANCELLED, _S.EXPIRED}),
-    _S.CANCELLING: frozenset({_S.CANCELLED, _S.FILLED, _S.PARTIAL}),
+    # The broker may still fill it, end it by itself, or refuse to cancel it.
+    _S.CANCELLING: frozenset({_S.CANCELLED, _S.FILLED, _S.PARTIAL, _S.EXPIRED, _S.WORKING}),
     _S.REFUSED: frozenset(),
     _S.FILLED: frozenset(),
     _S.CANCELLED: frozenset(),
@@ -172,7 +173,8 @@ class OrderRequest:
 @dataclass(frozen=True, slots=True)
 class Order:
     """A request with its fate. `filled` and `average_price` follow the fills; `broker_id` is the broker's own name for
-    it; `parent` the entry it protects; `version` grows with each change."""
+    it; `parent` the part of a position it protects: a stop and a target with one parent cancel each other; or the
+    first of the orders it was changed from; `version` grows with each change."""
 
     id: str
     request: OrderRequest

@@ -37,9 +37,12 @@ def module_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> list[str]:
-    """Every module named by an import, those inside functions too."""
+    """Every module named by an import, those inside functions too. The main() of a runnable module is a door, on the
+    highest floor: what it reaches for is its own affair."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "main")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

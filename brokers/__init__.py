@@ -1,0 +1,1 @@
+"""Where orders go: one file a broker, all behind the port of `base`."""

@@ -1,0 +1,204 @@
+"""Protection, kept up: every turn, what should rest for each position is compared with what rests.
+
+The rule: the stop comes before anything else on that symbol. How long a position that should have one is without is
+measured and said; a stop that can no longer rest because the price is beyond it becomes a sale at market.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from desk.protection import Cancel, Piece, Rest, Step, covered, pieces, steps, stopped
+from desk.records import Protection
+from desk.sending import cancel, hear
+from desk.submit import review, submit
+from desk.tools import Key, Tools
+from desk.world import ENGINE
+from domain.calendars import Phase
+from domain.instruments import instrument
+from domain.orders import OPEN, Order, OrderRequest, OrderType, Purpose, Side, Status, TimeInForce
+from domain.trading_state import TradingState
+from risk_manager import Denied
+
+ZERO = Decimal(0)
+ALARM_AFTER = timedelta(seconds=15)
+TRIED_AGAIN_AFTER = timedelta(seconds=5)
+ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Naked:
+    """A position that should rest under a stop and, for `quantity`, does not."""
+
+    account: str
+    symbol: str
+    quantity: Decimal
+    since: datetime
+
+
+class Supervisor:
+    """Keeps the exits of every position as the plan says."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self.naked: dict[Key, Naked] = {}
+        self.longest_naked = timedelta(0)
+        self._rests: dict[tuple[str, str, Purpose], datetime] = {}
+
+    async def turn(self, claims: dict[Key, Decimal]) -> None:
+        """One look at every position; `claims` is what closing commands are about to take of each."""
+        if self._tools.reader.trading_state().state is TradingState.DISABLED:
+            self._measure_all(claims)
+            return
+        for key in self._keys():
+            if key[1] not in self._tools.frozen:
+                await self._symbol(key, claims.get(key, ZERO))
+        self._measure_all(claims)
+
+    async def _symbol(self, key: Key, claim: Decimal) -> None:
+        for _ in range(ROUNDS):
+            look = _Look.at(self._tools, key, claim)
+            todo = steps(look.held, look.claimed, look.plan, look.family, oco=self._tools.broker.oco)
+            done = [await self._do(key, look, step) for step in todo]
+            if not any(done):
+                break
+            await hear(self._tools)
+
+    async def _do(self, key: Key, look: _Look, step: Step) -> bool:
+        """Whether anything came of it."""
+        if isinstance(step, Cancel):
+            gone = await cancel(self._tools, step.order, reason=step.reason)
+            return gone.status is Status.CANCELLING
+        return await self._rest(key, look, step)
+
+    async def _rest(self, key: Key, look: _Look, step: Rest) -> bool:
+        waits = self._rests.get((*key, step.purpose))
+        if waits is not None and self._tools.now() - waits < TRIED_AGAIN_AFTER:
+            return False
+        self._rests[*key, step.purpose] = self._tools.now()
+        request = _request(key, look.side, step)
+        linked = look.linked(step.parent)
+        answer = await review(self._tools, request, actor=ENGINE, linked=linked)
+        about = f"{step.purpose} {key[0]} {key[1]}"
+        if isinstance(answer, Denied):
+            self._tools.note(about, f"The {step.purpose} of {key[1]} cannot rest: {' '.join(answer.reasons)[:300]}")
+            return step.purpose is Purpose.STOP and await self._beyond(key, look, step)
+        order = await submit(
+            self._tools, request, actor=ENGINE, linked=linked, parent=step.parent or f"x-{self._tools.ids()}"
+        )
+        if order.status is Status.WORKING:
+            self._tools.clear(about)
+            del self._rests[*key, step.purpose]
+            return True
+        self._tools.note(about, f"The {step.purpose} of {key[1]} was not taken: {' '.join(order.reasons)[:300]}")
+        return False
+
+    async def _beyond(self, key: Key, look: _Look, step: Rest) -> bool:
+        """The price is beyond the stop already: what it would have sold is sold at market, in regular hours."""
+        quote, what = self._tools.facts.quotes.get(key[1]), instrument(key[1])
+        if quote is None or what.calendar.phase(self._tools.now()) is not Phase.OPEN:
+            return False
+        book = quote.bid if look.side is Side.SELL else quote.ask
+        if ((book or quote.last) - step.price) * look.side.sign < 0:
+            return False
+        request = OrderRequest(
+            *key, look.side, step.quantity, purpose=Purpose.EXIT, reason=f"the price is beyond the stop {step.price}"
+        )
+        order = await submit(self._tools, request, actor=ENGINE, linked=look.linked(""))
+        return order.status in OPEN
+
+    def _keys(self) -> list[Key]:
+        """Every account and symbol with a position, or with exits that rest."""
+        found = set[Key]()
+        for account in self._tools.reader.accounts():
+            found |= {(account.name, symbol) for symbol in self._tools.reader.positions(account.name)}
+        for order in self._tools.reader.open_orders():
+            if order.request.purpose in (Purpose.STOP, Purpose.TARGET):
+                found.add((order.request.account, order.request.symbol))
+        return sorted(found)
+
+    def _measure_all(self, claims: dict[Key, Decimal]) -> None:
+        now, still = self._tools.now(), dict[Key, Naked]()
+        for key in self._keys():
+            look = _Look.at(self._tools, key, claims.get(key, ZERO))
+            bare = max(ZERO, abs(look.held) - look.claimed) - stopped(pieces(look.family))
+            if look.plan.stop is not None and bare > 0:
+                since = self.naked[key].since if key in self.naked else now
+                still[key] = Naked(*key, bare, since)
+        for key, one in {**self.naked, **still}.items():
+            self._alarm(key, one, still, now)
+        self.naked = still
+
+    def _alarm(self, key: Key, one: Naked, still: dict[Key, Naked], now: datetime) -> None:
+        self.longest_naked = max(self.longest_naked, now - one.since)
+        about = f"unprotected {key[0]} {key[1]}"
+        if key in still and now - one.since > ALARM_AFTER:
+            said = f"{one.quantity.normalize():f} {key[1]} have been without their stop since"
+            self._tools.note(about, f"UNPROTECTED: {said} {one.since:%H:%M:%S} UTC.")
+        else:
+            self._tools.clear(about)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One symbol of one account as the ledger has it now."""
+
+    held: Decimal
+    claimed: Decimal
+    plan: Protection
+    family: tuple[Order, ...]
+
+    @classmethod
+    def at(cls, tools: Tools, key: Key, claim: Decimal) -> _Look:
+        account, symbol = key
+        position = tools.reader.positions(account).get(symbol)
+        orders = tools.reader.open_orders(account, symbol)
+        exits = [o for o in orders if o.request.purpose in (Purpose.STOP, Purpose.TARGET)]
+        closing = sum((o.remaining for o in orders if o.request.purpose is Purpose.EXIT), ZERO)
+        plan = tools.reader.protection(account).get(symbol, Protection(symbol))
+        family = tools.reader.family({order.parent for order in exits})
+        return cls(position.quantity if position else ZERO, claim + closing, plan, tuple(family))
+
+    @property
+    def side(self) -> Side:
+        """The side that closes the position."""
+        return Side.SELL if self.held > 0 else Side.BUY
+
+    def linked(self, parent: str) -> frozenset[str]:
+        """What a new leg of this piece does not count beside itself: its own siblings, and one leg of each pair."""
+        return _linked(pieces(self.family), parent)
+
+    @property
+    def free(self) -> Decimal:
+        """What is held and neither covered nor about to be closed."""
+        return max(ZERO, abs(self.held) - self.claimed - covered(pieces(self.family)))
+
+
+def _linked(standing: list[Piece], parent: str) -> frozenset[str]:
+    found = set[str]()
+    for piece in standing:
+        mine = piece.open if piece.parent == parent else piece.open[1:]
+        found |= {order.id for order in mine}
+    return frozenset(found)
+
+
+def look_at(tools: Tools, key: Key) -> _Look:
+    """The same, with nothing claimed by commands."""
+    return _Look.at(tools, key, ZERO)
+
+
+def _request(key: Key, side: Side, step: Rest) -> OrderRequest:
+    is_stop = step.purpose is Purpose.STOP
+    return OrderRequest(
+        *key,
+        side,
+        step.quantity,
+        OrderType.STOP if is_stop else OrderType.LIMIT,
+        stop=step.price if is_stop else None,
+        limit=None if is_stop else step.price,
+        time_in_force=TimeInForce.GTC,
+        purpose=step.purpose,
+        reason=f"protects the position in {key[1]}" if is_stop else f"takes the profit in {key[1]}",
+    )

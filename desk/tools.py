@@ -1,0 +1,73 @@
+"""What every part of the engine works with: the ledger and the right to write it, the broker, the market, the clock."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from brokers.base import Broker
+from desk.facts import Facts
+from desk.ledger import Ledger
+from desk.place import Place
+from desk.reader import Reader
+from desk.writing import Writing
+from domain.clock import Clock
+from domain.limits import Limits
+from risk_manager import RiskManager
+
+Key = tuple[str, str]  # account and symbol
+
+
+def random_id() -> str:
+    return secrets.token_hex(8)
+
+
+@dataclass(slots=True)
+class Tools:
+    """One engine's, for as long as it holds the lease at `epoch`.
+
+    `problems`  sentences a person should read, by what they are about
+    `frozen`    symbols nobody may trade until a person has looked; `blocked`: accounts that may open nothing until then
+    `peaks`     the highest equity of each account
+    `heard`     the broker's fills that are in the ledger
+    """
+
+    place: Place
+    clock: Clock
+    ledger: Ledger
+    epoch: int
+    reader: Reader
+    broker: Broker
+    facts: Facts
+    ids: Callable[[], str] = random_id
+    ready: bool = False
+    problems: dict[str, str] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
+    blocked: frozenset[str] = frozenset()
+    peaks: dict[str, Decimal] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    @contextmanager
+    def write(self) -> Iterator[Writing]:
+        """One transaction of ours; Fenced once the lease went to another engine."""
+        with self.ledger.write(self.epoch) as write:
+            yield write
+
+    @property
+    def risk(self) -> RiskManager:
+        """The gates under the limits as they are now; limits that cannot be read are a ValueError."""
+        return RiskManager(Limits.from_dict(self.reader.limits()))
+
+    def note(self, about: str, said: str) -> None:
+        """A problem a person should know of, until it is cleared."""
+        self.problems[about] = said
+
+    def clear(self, about: str) -> None:
+        self.problems.pop(about, None)
