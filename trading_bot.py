@@ -27,6 +27,7 @@ from typing import Any
 from brokers.base import Broker
 from desk.authority import LOCAL_OWNER
 from desk.crash import crash_point
+from desk.database import Database
 from desk.facts import Facts
 from desk.halt import halt_level, write_halt
 from desk.inbox import Inbox
@@ -104,8 +105,8 @@ class Engine:
         except BaseException:
             ledger.close()
             raise
-        self._ledger, self._inbox = ledger, Inbox(ledger.database, parts.clock)
-        reader = Reader(parts.place.ledger_url, parts.clock)
+        self._ledger, self._looking = ledger, Database(parts.place.ledger_url, read_only=True, keep=True)
+        self._inbox, reader = Inbox(self._looking, parts.clock), Reader(self._looking, parts.clock)
         self._tools = Tools(parts.place, parts.clock, ledger, epoch, reader, parts.broker, parts.facts, parts.ids)
         parts.facts.tell = parts.broker.follow
         self._book = LiveBook(parts.place.live_path)
@@ -176,6 +177,7 @@ class Engine:
             self._beat_now()
         with contextlib.suppress(DeskError):
             self._lease.release()
+        self._looking.close()
         self._ledger.close()
         await self.parts.broker.close()
 

@@ -2,7 +2,8 @@
 
 Cash accounts buy with the cash they have, settled or not, and sell what they hold. Margin accounts buy, or sell short,
 up to twice the equity that half the worth of all positions leaves free (Regulation T's initial 50 %). What rests
-counts as if it had filled at its worst price; orders of one group count once.
+counts as if it had filled at its worst price; orders of one group count once. A gap can cost more than that: then cash
+goes below zero, as it would at a broker, and nothing more may be bought.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ fell, a quote only says where counting begins.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -26,6 +26,18 @@ class Tape:
     def __init__(self) -> None:
         self._seen: dict[str, Quote] = {}
         self._looked: dict[str, datetime] = {}
+        self._awake: datetime | None = None
+
+    def wake(self, now: datetime) -> None:
+        """Quotes are being told, be it none that is newer; after a pause every symbol begins anew."""
+        if self._awake is not None and now - self._awake > PAUSE:
+            self._looked.clear()
+        self._awake = now
+
+    def ordered(self, symbol: str, now: datetime) -> None:
+        """An order came. Without one a symbol may have gone unwatched since it was last seen."""
+        if now - self._looked.get(symbol, now) > PAUSE:
+            del self._looked[symbol]
 
     def newest(self, symbol: str, kept: Quote | None) -> Quote | None:
         found = [quote for quote in (kept, self._seen.get(symbol)) if quote is not None]
@@ -36,12 +48,13 @@ class Tape:
         return {symbol: quote for symbol, quote in pairs.items() if quote is not None}
 
     def remember(self, quote: Quote, now: datetime) -> None:
-        """It was looked at `now`, newer or not."""
-        newest = self.newest(quote.symbol, quote)
-        self._seen[quote.symbol] = newest if newest is not None else quote
+        """It was told `now`, newer or not."""
+        seen = self._seen.get(quote.symbol)
+        if seen is None or quote.time > seen.time:
+            self._seen[quote.symbol] = quote
         self._looked[quote.symbol] = now
 
-    def step(self, quote: Quote, kept: Quote | None, now: datetime) -> PriceStep | None:
+    def step(self, quote: Quote, kept: Quote | None) -> PriceStep | None:
         """What it adds to the quote before it; None where it is not newer, or its prices are of another session than
         the one it arrives in. A delayed quote counts at the moment it is told."""
         before = self.newest(quote.symbol, kept)
@@ -51,16 +64,18 @@ class Tape:
         calendar = instrument(quote.symbol).calendar
         if quote.delayed_s and calendar.phase(quote.time) is not calendar.phase(told):
             return None
-        watched = before is not None and self._watched(quote, before, now)
+        watched = before is not None and (quote.symbol in self._looked or quote.time - before.time <= PAUSE)
         return replace(PriceStep.of(quote, _traded(before, quote) if watched and before else 0.0), time=told)
 
-    def _watched(self, quote: Quote, before: Quote, now: datetime) -> bool:
-        looked = self._looked.get(quote.symbol)
-        return (looked is not None and now - looked <= PAUSE) or quote.time - before.time <= PAUSE
+
+def readable(quotes: Iterable[Quote], now: datetime) -> list[Quote]:
+    """The quotes in the order of their time, each with a volume one can count with. One from the future is left out:
+    nothing after it would count as newer."""
+    known = [quote for quote in quotes if quote.time - now <= PAUSE]
+    return [_countable(quote) for quote in sorted(known, key=lambda quote: quote.time)]
 
 
-def readable(quote: Quote) -> Quote:
-    """The quote with a volume one can count with."""
+def _countable(quote: Quote) -> Quote:
     sound = math.isfinite(quote.volume) and quote.volume >= 0
     return quote if sound else replace(quote, volume=0.0)
 

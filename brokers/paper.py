@@ -19,7 +19,7 @@ from brokers._paper_book import Book, Opened
 from brokers._paper_file import PaperFile
 from brokers._paper_orders import Kept, group_faults, stepped, units
 from brokers._paper_tape import Tape, readable
-from brokers.base import BrokerAccount, BrokerFill, BrokerOrder, Estimate
+from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, Estimate
 from domain.calendars import NEW_YORK, Phase
 from domain.clock import Clock
 from domain.context import AccountKind
@@ -124,9 +124,11 @@ class PaperBroker:
             self._book.change_order(kept.ended(Status.CANCELLED, self._clock.now(), "as asked"))
 
     async def follow(self, quotes: Sequence[Quote]) -> None:
-        """Fill what these prices fill. A quote no newer than the one before it, of any process, does nothing."""
-        found = sorted(map(readable, quotes), key=lambda quote: quote.time)
+        """Fill what these prices fill. A quote no newer than the one before it, of any process, does nothing. To be
+        called at every poll, with nothing where nothing is newer: what trades while nobody calls does not count."""
         now = self._clock.now()
+        found = readable(quotes, now)
+        self._tape.wake(now)
         with self._book.read():
             working, late = self._book.working_symbols(), self._book.expired(now)
         if wanted := [quote for quote in found if quote.symbol in working]:
@@ -144,12 +146,17 @@ class PaperBroker:
         if self._closed:
             return
         self._closed = True
+        try:
+            self._keep_newest()
+        finally:
+            self._book.close()
+
+    def _keep_newest(self) -> None:
         with self._book.write():
             kept = self._book.quotes()
             for symbol, quote in self._tape.all_newest(kept).items():
                 if quote != kept.get(symbol):
                     self._book.keep_quote(quote)
-        self._book.close()
 
     # Accounts
 
@@ -199,6 +206,7 @@ class PaperBroker:
         beside = group_faults(request, group, self._book.orders_beside(group))
         _refuse(request, [*faults(request, what), *beside, *standing.faults(claim, fees)])
         working = _accepted(self._book.next_id(client_order_id), request, what, now)
+        self._tape.ordered(request.symbol, now)
         self._book.add_order(Kept(working, client_order_id, group, Status.WORKING, now, worst))
         if quote is not None:
             self._book.keep_quote(quote)
@@ -245,7 +253,7 @@ class PaperBroker:
                     self._book.change_order(kept.ended(Status.EXPIRED, now, "its time was over"))
 
     def _meet(self, quote: Quote, kept: dict[str, Quote], now: datetime) -> None:
-        prices = self._tape.step(quote, kept.get(quote.symbol), now)
+        prices = self._tape.step(quote, kept.get(quote.symbol))
         if prices is None:
             return
         taken = ZERO
@@ -329,4 +337,4 @@ def _supposed(request: OrderRequest, price: Decimal, fees: Decimal, now: datetim
     return Fill("preview", "preview", *of, request.quantity, price, now, fees)
 
 
-PART = PaperBroker
+PART: type[Broker] = PaperBroker

@@ -55,14 +55,15 @@ registry.register("sqlite.writing", __name__, "_Writing")
 
 
 class Database:
-    """`write()` is one durable transaction, `read()` one consistent look; `read_only` cannot write at all."""
+    """`write()` is one durable transaction, `read()` one consistent look; `read_only` cannot write at all, and opens an
+    SQLite file anew for each look unless told to `keep` it open, as the engine does that holds the lease."""
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, keep: bool = False) -> None:
         address = _address(url)
         self.name = address.render_as_string(hide_password=True)
         self.path = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
         self._read_only = read_only
-        self.engine = _postgres(address, read_only) if self.path is None else _sqlite(self.path, read_only)
+        self.engine = _postgres(address, read_only) if self.path is None else _sqlite(self.path, read_only, keep)
 
     @property
     def missing(self) -> bool:
@@ -128,7 +129,7 @@ def _address(url: str) -> sa.URL:
     raise SettingsError(f"a ledger lives in an SQLite file or in PostgreSQL, not in {address.render_as_string()}")
 
 
-def _sqlite(path: Path, read_only: bool) -> sa.Engine:
+def _sqlite(path: Path, read_only: bool, keep: bool) -> sa.Engine:
     file = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
 
     def connect() -> sqlite3.Connection:
@@ -140,7 +141,7 @@ def _sqlite(path: Path, read_only: bool) -> sa.Engine:
         return connection
 
     # A reader opens the file anew each time: a ledger may appear, or be replaced by a backup, at any moment.
-    pool = NullPool if read_only else QueuePool
+    pool = NullPool if read_only and not keep else QueuePool
     kind = "sqlite+looking://" if read_only else "sqlite+writing://"
     return sa.create_engine(kind, creator=connect, poolclass=pool, hide_parameters=True)
 

@@ -52,6 +52,7 @@ class Facts:
         self.tell: Callable[[Sequence[Quote]], Awaitable[None]] | None = None
         self._followed: dict[str, datetime] = {}
         self._history: dict[str, History] = {}
+        self._pairs: dict[tuple[str, str], tuple[datetime, datetime, float | None]] = {}
 
     def follow(self, symbols: Iterable[str]) -> None:
         """From now on these symbols' quotes are asked for, for a quarter of an hour."""
@@ -107,18 +108,35 @@ class Facts:
         """How the daily returns of these symbols move together; a pair with too little history is left out."""
         names = sorted(set(symbols))
         told = await asyncio.gather(*(self.history(symbol) for symbol in names))
-        returns = {name: history.returns for name, history in zip(names, told, strict=True)}
+        histories = dict(zip(names, told, strict=True))
         found: dict[str, dict[str, float]] = {name: {} for name in names}
         for one, other in itertools.combinations(names, 2):
-            both = pd.concat([returns[one], returns[other]], axis=1, join="inner").dropna()
-            if len(both) >= FEWEST_RETURNS and both.std().min() > 0:
-                found[one][other] = float(both.iloc[:, 0].corr(both.iloc[:, 1]))
+            together = self._together(one, other, histories[one], histories[other])
+            if together is not None:
+                found[one][other] = together
         return found
+
+    def _together(self, one: str, other: str, first: History, second: History) -> float | None:
+        """Worked out once for as long as both histories stand."""
+        known = self._pairs.get((one, other))
+        if known is None or known[:2] != (first.known, second.known):
+            known = first.known, second.known, _correlation(first.returns, second.returns)
+            self._pairs[one, other] = known
+        return known[2]
+
+
+def _correlation(one: pd.Series[float], other: pd.Series[float]) -> float | None:
+    first, second = one.align(other, join="inner")
+    if len(first) < FEWEST_RETURNS:
+        return None
+    if not (first.std() > 0 and second.std() > 0):
+        return None
+    return float(first.corr(second))
 
 
 def _history(frame: pd.DataFrame, now: datetime, what: Instrument) -> History:
     if frame.empty:
-        return History(now, None, Decimal(0), pd.Series(dtype=float))
+        return History(now, None, Decimal(0), pd.Series(dtype=float, index=pd.DatetimeIndex([], tz="UTC")))
     volume = Decimal(str(round(float(frame["volume"].tail(VOLUME_DAYS).mean()), 4)))
     returns = frame["close"].pct_change().dropna()
     if len(frame) <= ATR_BARS:

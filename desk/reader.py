@@ -52,9 +52,11 @@ class Reader:
     """One ledger, read-only; several threads may share it. Positions are folded once and then only extended, so that
     asking again costs what is new."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
-        self._database, self._clock = Database(url, read_only=True), clock
-        self._folds = _Folds()
+    def __init__(self, where: str | Database, clock: Clock) -> None:
+        """`where` is an address; or, in the engine, a database that stays open."""
+        self._shared = isinstance(where, Database)
+        self._database = where if isinstance(where, Database) else Database(where, read_only=True)
+        self._clock, self._folds = clock, _Folds()
 
     # Orders and fills
 
@@ -250,7 +252,7 @@ class Reader:
             yield None
             return
         with self._database.read() as db:
-            yield db if _has_tables(db) else None
+            yield db if self._shared or _has_tables(db) else None
 
     def _rows(self, statement: sa.Select[Any], **values: Any) -> list[sa.Row[Any]]:
         with self._connection() as db:

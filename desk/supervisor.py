@@ -46,25 +46,31 @@ class Supervisor:
         self.naked: dict[Key, Naked] = {}
         self.longest_naked = timedelta(0)
         self._rests: dict[tuple[str, str, Purpose], datetime] = {}
+        self._measured: datetime | None = None
 
     async def turn(self, claims: dict[Key, Decimal]) -> None:
         """One look at every position; `claims` is what closing commands are about to take of each."""
         if self._tools.reader.trading_state().state is TradingState.DISABLED:
             self._measure_all(claims)
             return
-        for key in self._keys():
-            if key[1] not in self._tools.frozen:
+        changed = False
+        for key, look in self._looks(claims).items():
+            if key[1] not in self._tools.frozen and self._todo(look):
+                changed = True
                 await self._symbol(key, claims.get(key, ZERO))
-        self._measure_all(claims)
+        if changed or self._tools.now() != self._measured:
+            self._measure_all(claims)
 
     async def _symbol(self, key: Key, claim: Decimal) -> None:
         for _ in range(ROUNDS):
             look = _Look.at(self._tools, key, claim)
-            todo = steps(look.held, look.claimed, look.plan, look.family, oco=self._tools.broker.oco)
-            done = [await self._do(key, look, step) for step in todo]
+            done = [await self._do(key, look, step) for step in self._todo(look)]
             if not any(done):
                 break
             await hear(self._tools)
+
+    def _todo(self, look: _Look) -> list[Step]:
+        return steps(look.held, look.claimed, look.plan, look.family, oco=self._tools.broker.oco)
 
     async def _do(self, key: Key, look: _Look, step: Step) -> bool:
         """Whether anything came of it."""
@@ -109,20 +115,28 @@ class Supervisor:
         order = await submit(self._tools, request, actor=ENGINE, linked=look.linked(""))
         return order.status in OPEN
 
-    def _keys(self) -> list[Key]:
-        """Every account and symbol with a position, or with exits that rest."""
-        found = set[Key]()
-        for account in self._tools.reader.accounts():
-            found |= {(account.name, symbol) for symbol in self._tools.reader.positions(account.name)}
-        for order in self._tools.reader.open_orders():
-            if order.request.purpose in (Purpose.STOP, Purpose.TARGET):
-                found.add((order.request.account, order.request.symbol))
-        return sorted(found)
+    def _looks(self, claims: dict[Key, Decimal]) -> dict[Key, _Look]:
+        """Every account and symbol with a position, or with exits that rest: all of them in a few questions."""
+        reader = self._tools.reader
+        orders = [order for order in reader.open_orders() if order.request.purpose is not Purpose.ENTRY]
+        family = reader.family({order.parent for order in orders if order.request.purpose is not Purpose.EXIT})
+        found: dict[Key, _Look] = {}
+        for account in reader.accounts():
+            held, plans = reader.positions(account.name), reader.protection(account.name)
+            mine = [order for order in orders if order.request.account == account.name]
+            for symbol in sorted({*held, *(order.request.symbol for order in mine)}):
+                key = (account.name, symbol)
+                closing = [o for o in mine if o.request.symbol == symbol and o.request.purpose is Purpose.EXIT]
+                claimed = claims.get(key, ZERO) + sum((o.remaining for o in closing), ZERO)
+                exits = tuple(o for o in family if (o.request.account, o.request.symbol) == key)
+                quantity = held[symbol].quantity if symbol in held else ZERO
+                found[key] = _Look(quantity, claimed, plans.get(symbol, Protection(symbol)), exits)
+        return found
 
     def _measure_all(self, claims: dict[Key, Decimal]) -> None:
         now, still = self._tools.now(), dict[Key, Naked]()
-        for key in self._keys():
-            look = _Look.at(self._tools, key, claims.get(key, ZERO))
+        self._measured = now
+        for key, look in self._looks(claims).items():
             bare = max(ZERO, abs(look.held) - look.claimed) - stopped(pieces(look.family))
             if look.plan.stop is not None and bare > 0:
                 since = self.naked[key].since if key in self.naked else now
