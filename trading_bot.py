@@ -22,8 +22,10 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import settings as settings_file
 from brokers.base import Broker
 from desk.authority import LOCAL_OWNER
 from desk.crash import crash_point
@@ -357,13 +359,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     asked = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("streamlit").setLevel(logging.ERROR)  # it warns that no page runs around us
     try:
         here = bootstrap.start()
         place = bootstrap.place_of(here)
-        reader = Reader(place.ledger_url, here.clock)
         if asked.kill is not None:
             print(ask_to_stop(place, asked.kill, asked.reason, here.clock))
             return 0
+        reader = Reader(place.ledger_url, here.clock)
         if asked.re_arm:
             payload = {"reason": asked.re_arm}
             command = Command(f"re-arm-{uuid.uuid4().hex}", Kind.RE_ARM, LOCAL_OWNER, payload)
@@ -377,9 +380,24 @@ def main(arguments: list[str] | None = None) -> int:
     except LeaseHeld as error:
         print(f"Another engine runs: {error}", file=sys.stderr)
         return 3
-    except DeskError as error:
+    except Exception as error:
+        if asked.kill is not None:
+            print(_stop_by_file(asked.kill, asked.reason, error))
+            return 0
+        if not isinstance(error, DeskError):
+            raise
         print(str(error), file=sys.stderr)
         return 2
+
+
+def _stop_by_file(level: KillLevel, reason: str, error: Exception) -> str:
+    """Whatever is broken, this stops every desk of the data folder."""
+    try:
+        folder = settings_file.load().data_dir
+    except DeskError:
+        folder = Path("data")
+    write_halt(folder / "HALT", level, reason)
+    return f"The desk cannot be opened ({error}); {folder / 'HALT'} is written: every engine obeys it."
 
 
 def _parser() -> argparse.ArgumentParser:
