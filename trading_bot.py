@@ -1,7 +1,7 @@
 """The engine: the one process that acts. It takes the lease, recovers, then turns: commands, quotes, fills, protection.
 
     python trading_bot.py                     run the desk of the chosen data source until Ctrl+C or SIGTERM
-    python trading_bot.py --kill 2            stop: 1 PAUSE, 2 CANCEL, 3 FLATTEN, 4 HALT (docs/architecture.md)
+    python trading_bot.py --kill 2            stop: 1 PAUSE, 2 CANCEL, 3 FLATTEN, 4 HALT (docs/trading.md)
     python trading_bot.py --re-arm "checked"  trade again
     python trading_bot.py --status            what the ledger says of the desk
 
