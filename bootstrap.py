@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pandas as pd
+from streamlit.runtime.pages_manager import PagesManager
 
 import performance_utils
 import settings as settings_file
@@ -235,6 +236,8 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """Around the server's life: open the desk before the first visitor, then move what was imported out of the
     garbage collector's sight, since Streamlit forces a full collection after every rerun."""
     here = start()
+    # Streamlit would read `pages/` by itself until somebody has opened the front door, and draw a menu of its own.
+    PagesManager.uses_pages_directory = False
     gc.collect()
     gc.freeze()
     log.info("desk open: %s", here.market.label)

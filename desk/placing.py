@@ -19,7 +19,7 @@ from desk.world import equity_of
 from domain.commands import Answer, Command, CommandState, Kind
 from domain.errors import OrderRefused
 from domain.instruments import instrument
-from domain.orders import OrderRequest, OrderType, Purpose
+from domain.orders import OrderRequest, OrderType, Purpose, TimeInForce
 from risk_manager import Approved
 
 ZERO = Decimal(0)
@@ -77,11 +77,19 @@ class Placing:
 
     def _meant(self, request: OrderRequest) -> OrderRequest:
         """An order against the position, no larger than it, closes: it passes as an exit, without exits of its own."""
-        held = held_of(self._tools, (request.account, request.symbol))
-        if held * request.side.sign < 0 and request.quantity <= abs(held) and request.type is OrderType.MARKET:
-            values = {**ticket.to_json(request), "purpose": str(Purpose.EXIT), "stop_loss": None, "target": None}
-            return ticket.from_json(values)
-        return request
+        key = (request.account, request.symbol)
+        held = held_of(self._tools, key)
+        if held * request.side.sign >= 0 or request.quantity > abs(held):
+            return request
+        stop = self._tools.reader.protection(request.account).get(request.symbol)
+        waits = request.type is not OrderType.MARKET and request.time_in_force is not TimeInForce.IOC
+        if waits and stop is not None and stop.stop is not None:
+            raise TicketFault(
+                f"The {request.symbol} you hold stand under a stop, and shares rest in one order only: set a target on "
+                "the Positions page, close at market, or take the stop away first."
+            )
+        values = {**ticket.to_json(request), "purpose": str(Purpose.EXIT), "stop_loss": None, "target": None}
+        return ticket.from_json(values)
 
     async def _estimate(self, request: OrderRequest) -> tuple[Estimate | None, list[str]]:
         try:

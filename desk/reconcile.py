@@ -18,6 +18,7 @@ from domain.errors import BrokerUnavailable
 from domain.orders import Fill
 
 LOOK_BACK = timedelta(days=4)
+CLOCK_MAY_DIFFER = timedelta(seconds=5)
 ZERO = Decimal(0)
 
 
@@ -33,7 +34,18 @@ async def recover(tools: Tools) -> None:
     await hear(tools, since=_since(tools))
     await press_cancels(tools)
     await reconcile(tools)
+    _look_at_the_clock(tools)
     tools.ready = True
+
+
+def _look_at_the_clock(tools: Tools) -> None:
+    """Time that went back fills nothing: the venue has seen later prices already."""
+    newest = tools.reader.fills(most=1)
+    if newest and newest[0].fill.time > tools.now() + CLOCK_MAY_DIFFER:
+        said = (
+            f"The clock says {tools.now():%d %b %H:%M:%S}, the last fill is of {newest[0].fill.time:%d %b %H:%M:%S} UTC"
+        )
+        tools.note("clock", f"{said}: nothing fills until that time is reached again.")
 
 
 def _since(tools: Tools) -> timedelta:

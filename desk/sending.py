@@ -95,6 +95,8 @@ async def cancel(tools: Tools, order: Order, *, reason: str, actor: str = "engin
             write.crash_points.append("during_cancel")
     try:
         await tools.broker.cancel(order.request.account, order.broker_id)
+    except OrderRefused:
+        tools.clear(f"cancel {order.id}")  # it is done already: what became of it is heard next
     except DeskError as error:
         tools.note(f"cancel {order.id}", f"Cancelling {order.request.symbol} got no clear answer: {error}")
     else:
@@ -260,9 +262,11 @@ def lapse(tools: Tools) -> None:
 
 async def press_cancels(tools: Tools) -> None:
     """Ask again for every cancel nobody has answered for a while."""
-    for order in tools.reader.open_orders():
-        if order.status is Status.CANCELLING and tools.now() - order.updated > ASK_TO_CANCEL_AGAIN:
+    going = [order for order in tools.reader.open_orders() if order.status is Status.CANCELLING]
+    for order in going:
+        if tools.now() - order.updated > ASK_TO_CANCEL_AGAIN:
             await cancel(tools, order, reason="asked again")
+    tools.keep_only("cancel", (f"cancel {order.id}" for order in going))
 
 
 def open_of(orders: Iterable[Order], purpose: Purpose) -> list[Order]:

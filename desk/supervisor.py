@@ -53,8 +53,10 @@ class Supervisor:
         if self._tools.reader.trading_state().state is TradingState.DISABLED:
             self._measure_all(claims)
             return
-        changed = False
-        for key, look in self._looks(claims).items():
+        changed, looks = False, self._looks(claims)
+        for purpose in (Purpose.STOP, Purpose.TARGET):
+            self._tools.keep_only(purpose, (f"{purpose} {key[0]} {key[1]}" for key in looks))
+        for key, look in looks.items():
             if key[1] not in self._tools.frozen and self._todo(look):
                 changed = True
                 await self._symbol(key, claims.get(key, ZERO))

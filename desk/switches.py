@@ -80,6 +80,8 @@ class Switches:
         """What the kill switch asks for beyond refusing: entries cancelled, positions closed, each turn until done."""
         control = self._tools.reader.trading_state()
         self._claims.flattening.clear()
+        if control.level is not KillLevel.FLATTEN:
+            self._tools.keep_only("flatten", ())
         if control.state is TradingState.DISABLED or control.level is None:
             return
         if control.level.cancels_entries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -71,3 +71,9 @@ class Tools:
 
     def clear(self, about: str) -> None:
         self.problems.pop(about, None)
+
+    def keep_only(self, kind: str, still: Iterable[str]) -> None:
+        """Of the problems whose name begins with `kind`, only these still stand."""
+        kept = set(still)
+        for about in [a for a in self.problems if a.startswith(f"{kind} ") and a not in kept]:
+            del self.problems[about]

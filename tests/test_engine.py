@@ -359,6 +359,47 @@ async def test_a_second_entry_grows_the_protection(desk: PaperDesk) -> None:
     assert sum(q for q, _ in resting(desk, Purpose.STOP)) == 150
 
 
+async def test_a_sale_of_what_is_held_is_an_exit_and_keeps_the_rest_protected(desk: PaperDesk) -> None:
+    await bought(desk)
+
+    answer = await desk.place(side="sell", quantity="40")
+    await desk.tick(5)
+
+    assert answer.state is DONE, answer.said
+    assert desk.held() == 60
+    assert resting(desk, Purpose.STOP) == [(D(60), D("97.00"))]
+
+
+async def test_shares_under_a_stop_cannot_rest_in_a_limit_as_well(desk: PaperDesk) -> None:
+    await bought(desk)
+
+    answer = await desk.preview(side="sell", quantity="40", type="limit", limit="104.00")
+
+    assert (answer.state, "set a target" in answer.said) == (REFUSED, True)
+
+
+async def test_more_than_is_held_is_not_sold_short_unless_allowed(desk: PaperDesk) -> None:
+    await bought(desk)
+    desk.clock.advance(minutes=1)
+
+    answer = await desk.place(side="sell", quantity="140")
+
+    assert (answer.state, desk.held()) == (REFUSED, D(100))
+
+
+async def test_a_short_position_is_protected_from_above(desk: PaperDesk) -> None:
+    await desk.ask(Kind.SET_LIMIT, name="shorting", value=True)
+
+    answer = await desk.place(side="sell", quantity="50", stop_loss="103.00", target="94.00")
+    await desk.tick(4)
+
+    assert answer.state is DONE, answer.said
+    assert desk.held() == -50
+    assert resting(desk, Purpose.STOP) == [(D(50), D("103.00"))]
+    await desk.tick(5, AAPL="103.50")
+    assert desk.held() == 0
+
+
 # Stopping
 
 
