@@ -2,14 +2,19 @@
 
 import streamlit as st
 
-from ui import preferences
+from ui import dialogs, preferences, risk
 from ui.session import open_page
 
 app = open_page("Settings")
+dialogs.show(app)
 st.title("Settings")
-source, appearance, files = st.tabs(["Data source", "Appearance", "Your files"])
+names = ["Data source", "Risk", "Appearance", "Your files"]
+source, limits, appearance, files = st.tabs(names, key="tab", on_change="rerun", bind="query-params")
 with source:
     preferences.data_source(app)
+if limits.open:
+    with limits:
+        risk.risk(app)
 with appearance:
     preferences.appearance(app)
 with files:

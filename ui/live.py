@@ -1,4 +1,4 @@
-"""What the browser asks for once a second: the chart's changed part, and the ticker strip.
+"""What the browser asks for once a second: the chart's changed part, the ticker strip, the desk that trades.
 
 The browser sends the revision it holds. While that still stands it gets only the forming bar; else the whole figure.
 Answers are made once for all viewers who look at the same thing, and cost no Streamlit rerun.
@@ -28,6 +28,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+import bootstrap
 from domain.calendars import NEW_YORK, MarketState, Phase
 from domain.candles import timeframe
 from domain.clock import monotonic
@@ -35,11 +36,13 @@ from domain.errors import DeskError, UnknownName
 from domain.instruments import Instrument, instrument
 from feeds.board import Standing
 from performance_utils import Desk, LiveCandles, desk
-from ui import charts, palettes
+from ui import asking, charts, palettes
+from ui.desk_state import desk_state
 from ui.views import Study, View, warm_up
 
 CHART_PATH = "/live/chart"
 QUOTES_PATH = "/live/quotes"
+DESK_PATH = "/live/desk"
 PLOTLY_PATH = "/live/plotly.min.js"
 MOST_STUDIES = 18  # five overlays, six panels and the six others of the form, and one to spare
 ZONES = ("America/New_York", "UTC")
@@ -47,6 +50,7 @@ STALE_AFTER_S = 5.0
 WAIT_S = 2.0
 MOST_CHIPS = 80
 MOST_SAID = 400
+MOST_NAME = 80
 CURE_QUESTION = "Change the symbol, or what is chosen under More."
 CURE_SOURCE = "Another data source can be chosen in Settings; your own candles go into data/ohlcv."
 _log = logging.getLogger(__name__)
@@ -88,6 +92,7 @@ class Shared:
 
 _bases = Shared(64)
 _tails = Shared(256)
+_desks = Shared(32)
 
 
 def read_view(query: Any) -> View:
@@ -247,6 +252,17 @@ def _chip(here: Desk, symbol: str) -> dict[str, Any]:
     }
 
 
+def desk_answer(trading: bootstrap.Trading, account: str, symbol: str, asked: str = "") -> bytes:
+    """What `/live/desk` sends: the desk, what to draw on the chart of `symbol`, and what became of the command under
+    the key `asked`. Read once a second for all viewers."""
+    key = (trading.place.name, account, symbol, int(monotonic()))
+    told = orjson.Fragment(_desks.get(key, lambda: orjson.dumps(desk_state(trading, account, symbol))))
+    if not asked:
+        return orjson.dumps({"state": told})
+    became = asking.fate_of(trading, asked)
+    return orjson.dumps({"state": told, "asked": {"key": asked, "state": became.state, "said": became.said}})
+
+
 @functools.cache
 def _plotly_gzip() -> bytes:
     return gzip.compress(_plotly_file().read_bytes(), 6)
@@ -284,6 +300,17 @@ async def _quotes_body(query: Any) -> bytes:
     asked = [instrument(s).symbol for s in query.get("symbols", "").split(",") if s][:MOST_CHIPS]
     lead = query.get("lead", "")
     return quotes_answer(desk(), asked, instrument(lead).symbol if lead else "")
+
+
+async def _desk(request: Request) -> Response:
+    return await _answered(request, lambda: _desk_body(request.query_params))
+
+
+async def _desk_body(query: Any) -> bytes:
+    account, asked = query.get("account", "")[:MOST_NAME], query.get("asked", "")[:MOST_NAME]
+    symbol = query.get("symbol", "")
+    symbol = instrument(symbol).symbol if symbol else ""
+    return await run_in_threadpool(lambda: desk_answer(bootstrap.trading(), account, symbol, asked))
 
 
 class Waiting(str):
@@ -333,5 +360,6 @@ OWN_HOSTS_ONLY = Middleware(TrustedHostMiddleware, allowed_hosts=st.get_option("
 ROUTES = [
     Route(CHART_PATH, _chart),
     Route(QUOTES_PATH, _quotes),
+    Route(DESK_PATH, _desk),
     Route(PLOTLY_PATH, _plotly),
 ]

@@ -6,9 +6,10 @@ import functools
 
 import streamlit as st
 
+import bootstrap
 from domain import registry
 from domain.errors import DeskError
-from ui import forms, tables
+from ui import forms, orders, tables
 from ui.live import Shared, bars_for, read_view
 from ui.session import Open
 
@@ -44,14 +45,27 @@ def chart_notes(app: Open, query: dict[str, str]) -> None:
 
 
 def pattern_panels(app: Open, query: dict[str, str]) -> None:
-    """The list of marks, and the test of what they were worth."""
-    marks, edge = st.tabs(["Patterns on this chart", "Pattern edge"], on_change="rerun", key="desk_pattern_tabs")
+    """Beneath the chart: the day's orders, the list of marks, and the test of what they were worth."""
+    names = ["Orders of the day", "Patterns on this chart", "Pattern edge"]
+    ordered, marks, edge = st.tabs(names, on_change="rerun", key="desk_pattern_tabs")
+    if ordered.open:
+        with ordered:
+            _orders(app)
     if marks.open:
         with marks:
             _marks(app, query)
     if edge.open:
         with edge:
             _edge(app, query)
+
+
+def _orders(app: Open) -> None:
+    known = {info.name for info in bootstrap.trading().reader.accounts()}
+    chosen = st.session_state.get("desk_account")
+    if account := chosen if chosen in known else min(known, default=""):
+        orders.orders_of_the_day(app, account)
+    else:
+        st.info("No account yet: the engine opens one when it starts.", icon=":material/account_balance:")
 
 
 @st.fragment(run_every=15)

@@ -11,12 +11,13 @@ import streamlit as st
 import bootstrap
 from desk.people import People
 from performance_utils import Desk
-from ui import palettes
+from ui import desk_bar, palettes
 
 ICON = str(Path(__file__).parent / "icon.png")
 # No icons: Streamlit fetches a page's icon from a server of its own, and this desk asks nobody but its data source.
 PAGES: list[dict[str, Any]] = [
     {"page": "pages/live_dashboard.py", "title": "Live dashboard", "default": True},
+    {"page": "pages/positions.py", "title": "Positions", "url_path": "positions"},
     {"page": "pages/settings.py", "title": "Settings", "url_path": "settings"},
 ]
 
@@ -42,7 +43,14 @@ class Open:
 
 
 def open_page(title: str) -> Open:
-    """Every page's first line. A deep link may run a page without the entry script, so all it needs comes from here."""
-    st.set_page_config(page_title=f"{title} · Candlestick desk", page_icon=ICON, layout="wide")
+    """Every page's first line. A deep link may run a page without the entry script, so all it needs comes from here.
+    The desk and the switch that stops it come before anything that could fail."""
+    st.set_page_config(
+        page_title=f"{title} · Candlestick desk",
+        page_icon=ICON,
+        layout="wide",
+        initial_sidebar_state=desk_bar.SIDEBAR_WIDTH,
+    )
+    desk_bar.draw()
     people = bootstrap.people()
     return Open(bootstrap.start(), people, people.preferences())

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 import patterns
+from desk.records import HeardFill, OrderEvent
 from domain.calendars import NEW_YORK
+from domain.instruments import instrument
+from domain.orders import AT_BROKER, Order, Side, Status
 from research.edge import pattern_edge
+from ui import wording
+from ui.holdings import Holding
 from ui.views import View, axis_zone, visible
 
 SIDES = {1: "▲ bullish", -1: "▼ bearish", 0: "◆ neutral"}
 NEWEST = 40
+CANCELLABLE = (AT_BROKER | {Status.NEW}) - {Status.CANCELLING}
 EDGE_DAYS = {"1m": 7, "5m": 45, "15m": 120, "1h": 500, "4h": 1500, "1d": 4000}
 
 
@@ -170,3 +177,203 @@ def _when(moment: datetime | None, timeframe: str) -> str:
 
 def _rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
+
+
+# Orders, positions and fills: amounts are text, so that no number is ever rounded by a column
+
+
+ORDER_MENU = {
+    "story": ":material/history: What happened",
+    "change": ":material/edit: Change",
+    "cancel": ":material/close: Cancel",
+}
+ONLY_STORY = ":material/history:"  # a menu of one is drawn as a button, and only its icon fits
+POSITION_MENU = {
+    "100": ":material/close: Close",
+    "25": "Close 25 %",
+    "50": "Close 50 %",
+    "75": "Close 75 %",
+    "protect": ":material/shield: Edit stop and target",
+    "chart": ":material/candlestick_chart: Chart",
+}
+TRADES = {Side.BUY: "▲ buy", Side.SELL: "▼ sell"}
+
+
+def orders_table(orders: Sequence[Order], zone: str) -> pd.DataFrame:
+    """Orders in words, in the order given; open ones can be changed and cancelled from their menu."""
+    return _rows(
+        {
+            "Do": list(ORDER_MENU.values()) if order.status in CANCELLABLE else [ONLY_STORY],
+            "Time": wording.hour(order.created, zone),
+            "Order": wording.order_words(order.request),
+            "For": str(order.request.purpose),
+            "State": ("● " if order.open else "") + wording.STATES[order.status],
+            "Filled": f"{wording.quantity(order.filled)} / {wording.quantity(order.request.quantity)}",
+            "Average": _average(order),
+            "Why": " ".join(order.reasons),
+        }
+        for order in orders
+    )
+
+
+def _average(order: Order) -> str:
+    return wording.price(order.average_price, instrument(order.request.symbol))
+
+
+def order_columns(zone: str, *, on_click: Callable[[], None], key: str) -> dict[str, Any]:
+    """How they are shown; a choice in a menu lands in `st.session_state[key]`."""
+    return {
+        "Do": st.column_config.ButtonColumn("", width=44, on_click=on_click, key=key, type="tertiary", pinned=True),
+        "Time": st.column_config.TextColumn(f"Time ({wording.zone_name(zone)})", width=150),
+        "Order": st.column_config.TextColumn(width="medium"),
+        "For": st.column_config.TextColumn(width=105),
+        "State": st.column_config.TextColumn(width=150),
+        "Filled": st.column_config.TextColumn(width=80, alignment="right"),
+        "Average": st.column_config.TextColumn(width=80, alignment="right"),
+        "Why": st.column_config.TextColumn(width="large"),
+    }
+
+
+def events_table(events: Sequence[OrderEvent], zone: str) -> pd.DataFrame:
+    """How an order got where it is."""
+    return _rows(
+        {
+            "Time": wording.hour(event.at, zone),
+            "Became": wording.STATES[event.after],
+            "Why": " ".join(event.reasons) or wording.NOTHING,
+        }
+        for event in events
+    )
+
+
+def fills_table(fills: Sequence[HeardFill], zone: str) -> pd.DataFrame:
+    """Fills in words."""
+    return _rows(
+        {
+            "Time": wording.hour(each.fill.time, zone),
+            "Symbol": each.fill.symbol,
+            "Side": TRADES[each.fill.side],
+            "Quantity": wording.quantity(each.fill.quantity),
+            "Price": wording.quantity_price(each.fill.price),
+            "Fee": wording.amount(each.fill.fee),
+            "Order": each.fill.order_id or "made elsewhere",
+        }
+        for each in fills
+    )
+
+
+def fill_columns(zone: str) -> dict[str, Any]:
+    right = {name: st.column_config.TextColumn(alignment="right") for name in ("Quantity", "Price", "Fee")}
+    return {"Time": st.column_config.TextColumn(f"Time ({wording.zone_name(zone)})"), **right}
+
+
+def fills_file(fills: Sequence[HeardFill], desk: str, simulated: bool) -> str:
+    """Every fill as CSV, oldest first, exact."""
+    return _csv(
+        {
+            "time_utc": each.fill.time.astimezone(UTC).isoformat(),
+            "symbol": each.fill.symbol,
+            "side": str(each.fill.side),
+            "quantity": format(each.fill.quantity, "f"),
+            "price": format(each.fill.price, "f"),
+            "fee": format(each.fill.fee, "f"),
+            "order_id": each.fill.order_id,
+            "desk": desk,
+            "prices": "SIMULATED" if simulated else "real",
+        }
+        for each in sorted(fills, key=lambda each: each.seq)
+    )
+
+
+def positions_table(held: Sequence[Holding]) -> pd.DataFrame:
+    """Positions in words, one line a symbol."""
+    return _rows(
+        {
+            "Do": list(POSITION_MENU.values()),
+            "Symbol": one.symbol,
+            "Qty": wording.quantity(one.quantity),
+            "Avg": wording.price(one.average, one.what),
+            "Last": NO_PRICE if one.last is None else wording.price(one.last, one.what),
+            "Value": wording.amount(one.value),
+            "Open P/L": wording.signed(one.profit),
+            "%": wording.signed(one.percent, " %"),
+            "Stop": _level(one.stop, one),
+            "Target": _level(one.target, one),
+            "Protected": one.guard,
+        }
+        for one in held
+    )
+
+
+NO_PRICE = "no price"
+
+
+def _level(price: Decimal | None, one: Holding) -> str:
+    return wording.NOTHING if price is None else wording.price(price, one.what)
+
+
+def painted(table: pd.DataFrame, up: str, down: str) -> Any:
+    """Profits in the chosen colours and a missing stop in orange; the words and signs say the same."""
+
+    def profit(text: str) -> str:
+        return f"color: {up}" if text.startswith("▲") else f"color: {down}" if text.startswith("▼") else ""
+
+    def guard(text: str) -> str:
+        return "background-color: #8a4b00; color: #fff; font-weight: 700" if text.isupper() else ""
+
+    return table.style.map(profit, subset=["Open P/L", "%"]).map(guard, subset=["Protected"])
+
+
+def position_columns(*, on_click: Callable[[], None], key: str) -> dict[str, Any]:
+    right = {
+        name: st.column_config.TextColumn(alignment="right", width=95) for name in ("Avg", "Last", "Stop", "Target")
+    }
+    wide = {name: st.column_config.TextColumn(alignment="right", width=115) for name in ("Value", "Open P/L", "%")}
+    return {
+        "Do": st.column_config.ButtonColumn("", width=44, on_click=on_click, key=key, type="tertiary", pinned=True),
+        "Symbol": st.column_config.TextColumn(width=80, pinned=True),
+        "Qty": st.column_config.TextColumn(alignment="right", width=70),
+        **right,
+        **wide,
+        "Protected": st.column_config.TextColumn(width=140, help="Does a stop rest at the broker for all of it?"),
+    }
+
+
+def positions_file(held: Sequence[Holding], desk: str, simulated: bool) -> str:
+    """Positions as CSV, exact; an amount that is not known is left empty."""
+    return _csv(
+        {
+            "account": one.account,
+            "symbol": one.symbol,
+            "quantity": format(one.quantity, "f"),
+            "average": format(one.average, "f"),
+            **{name: _exact(getattr(one, name)) for name in ("last", "value", "profit", "stop", "target")},
+            "protected": one.guard,
+            "desk": desk,
+            "prices": "SIMULATED" if simulated else "real",
+        }
+        for one in held
+    )
+
+
+def limits_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Limits as `ui.risk` tells them."""
+    return _rows(rows)
+
+
+LIMIT_COLUMNS: dict[str, Any] = {
+    "What": st.column_config.TextColumn(width=430),
+    "Now": st.column_config.TextColumn(alignment="right", width=80),
+    "Default": st.column_config.TextColumn(alignment="right", width=80),
+    "Ceiling": st.column_config.TextColumn(alignment="right", width=85),
+    "Refused": st.column_config.NumberColumn("Refused this week", width=120),
+    "Last refusal": st.column_config.TextColumn(width="large"),
+}
+
+
+def _exact(value: Decimal | None) -> str:
+    return "" if value is None else format(value, "f")
+
+
+def _csv(rows: Iterable[dict[str, Any]]) -> str:
+    return _rows(rows).to_csv(index=False)

@@ -260,6 +260,7 @@ def test_choosing_a_source_in_one_tab_is_not_undone_by_another(page: Page, serve
         expect(tab.get_by_role("radio", name=re.compile("Simulated market"))).to_be_checked(timeout=20_000)
     page.get_by_role("radiogroup").get_by_text("Your files", exact=True).click()
     expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
+    expect(page.get_by_text("The prices on every chart are made up")).to_have_count(0)  # the server knows it too
 
     other.get_by_role("tab", name="Your files").click()
     other.get_by_role("button", name="Look again").click()

@@ -1,4 +1,4 @@
-"""The three things Streamlit has no widget for: the ticker strip, the live chart, and (inside it) the reading line.
+"""What Streamlit has no widget for: the ticker strip, the live chart with our orders on it, and the desk's own panel.
 
 Each is a small script of its own beside this file. They ask `/live/...` once a second by themselves, so that a tick
 costs no Streamlit rerun, and they work out the age of what they show in the browser, so that a dead connection shows.
@@ -13,7 +13,7 @@ from typing import Any
 import plotly
 import streamlit as st
 
-from ui.live import CHART_PATH, PLOTLY_PATH, QUOTES_PATH
+from ui.live import CHART_PATH, DESK_PATH, PLOTLY_PATH, QUOTES_PATH
 from ui.palettes import Palette
 
 _HERE = Path(__file__).parent
@@ -27,8 +27,8 @@ _chart = st.components.v2.component(
     "desk_chart",
     html="<div class='dc'><div class='dc-read' aria-live='off'></div><div class='dc-plot'></div>"
     "<div class='dc-veil' role='status'></div></div>",
-    css=_text("chart.css"),
-    js=_text("shared.js", "chart.js"),
+    css=_text("chart.css", "lines.css"),
+    js=_text("shared.js", "feed.js", "lines.js", "chart.js"),
     isolate_styles=False,
 )
 _ticker = st.components.v2.component(
@@ -38,17 +38,47 @@ _ticker = st.components.v2.component(
     js=_text("shared.js", "ticker.js"),
     isolate_styles=False,
 )
+_desk = st.components.v2.component(
+    "desk_panel",
+    html="<div class='dk'></div>",
+    css=_text("desk.css"),
+    js=_text("shared.js", "feed.js", "desk.js"),
+    isolate_styles=False,
+)
 
 
-def live_chart(query: dict[str, str], *, key: str, height: int) -> Any:
-    """The live candlestick chart of what `query` names (see `ui.live.read_view`), redrawn in place each second."""
+def live_chart(
+    query: dict[str, str],
+    *,
+    key: str,
+    height: int,
+    account: str = "",
+    on_move: Callable[[], None] | None = None,
+    failed: dict[str, str] | None = None,
+) -> Any:
+    """The live candlestick chart of what `query` names (see `ui.live.read_view`), redrawn in place each second, with
+    the position, orders and fills of `account` on it. A line that was dragged and applied lands in `.moved`; `failed`
+    says which moves never reached the inbox, and why."""
     data = {
         "query": query,
         "chart": _address(CHART_PATH),
+        "desk": _address(DESK_PATH),
+        "account": account,
+        "failed": failed or {},
         "plotly": f"{_address(PLOTLY_PATH)}?v={plotly.__version__}",
         "height": height,
     }
-    return _chart(key=key, data=data, height=height)
+    return _chart(key=key, data=data, height=height, on_moved_change=on_move or _nothing)
+
+
+def desk_panel(form: str, account: str, *, colours: Palette, key: str, on_press: Callable[[], None]) -> Any:
+    """How the desk stands: as the sidebar's panel (`side`), or as alarms and a line above the page (`strip`). A button
+    in it lands in `.pressed` as `stop` or `arm`."""
+    data = {"form": form, "account": account, "desk": _address(DESK_PATH), "up": colours.up, "down": colours.down}
+    return _desk(key=key, data=data, on_pressed_change=on_press)
+
+
+def _nothing() -> None: ...
 
 
 def ticker_strip(

@@ -32,6 +32,7 @@ class Chart {
       rev: '', base: null, tail: {}, tailText: '', status: null, userRange: null, busy: Promise.resolve(), drawn: false, held: false, wheelAt: 0, updates: 0, at: null});
     this.line = document.createElement('div'); this.line.className = 'dc-last'; this.line.hidden = true;
     this.el.after(this.line);
+    this.orders = new OrderLines(this);
     // While a mouse drags nothing is redrawn under it. A finger scrolls the page instead and may never send its "up".
     this.onUp = () => { if (this.held) { this.held = false; this.draw(); } };
     this.el.addEventListener('pointerdown', e => { this.held = e.pointerType === 'mouse'; });
@@ -46,9 +47,10 @@ class Chart {
     const query = new URLSearchParams({...this.data.query, rev: this.rev});
     return `${new URL(this.data.chart, location.origin).href}?${query}`;
   }
-  ask(data) {
+  ask(data, trigger) {
     const before = this.data;
     this.data = data;
+    this.orders.ask(data, trigger);
     if (!this.poller) this.poller = new Poller(() => this.address(), body => this.take(body), () => this.beat());
     else if (JSON.stringify(before.query) !== JSON.stringify(data.query)) this.poller.now();
     if (before && before.height !== data.height) this.draw(true);
@@ -91,12 +93,13 @@ class Chart {
   }
   async redraw(force) {
     if (!this.base || !this.el.isConnected) return;
-    if (!force && (this.held || performance.now() - this.wheelAt < 250)) return;
+    if (!force && (this.held || this.orders.dragging || performance.now() - this.wheelAt < 250)) return;
     await loadPlotly(this.data.plotly);
-    const traces = this.traces(), layout = structuredClone(this.base.layout);
+    const traces = [...this.traces(), ...this.orders.marks()], layout = structuredClone(this.base.layout);
     layout.height = this.data.height - 30; layout.width = this.root.clientWidth; layout.autosize = false;
     if (this.userRange) layout.xaxis.range = [...this.userRange];
     else if (phone() && this.times.length) layout.xaxis.range = [this.base.data[0].x[Math.max(0, this.times.length - 55)], layout.xaxis.range?.[1]];
+    if (!this.userRange && layout.xaxis.range) layout.xaxis.range = [layout.xaxis.range[0], this.orders.room(layout, layout.width)];
     if (!window.matchMedia('(pointer: fine)').matches) layout.dragmode = false;
     if (phone()) layout.showlegend = false;
     for (const note of layout.annotations ?? []) if (note.font?.size === 64) note.font.size = Math.min(64, this.root.clientWidth / 9);
@@ -141,6 +144,7 @@ class Chart {
     layout.yaxis2.range = [0, most * 1.1 || 1]; layout.yaxis2.autorange = false;
   }
   placeLast() {
+    this.orders.show();
     const full = this.el._fullLayout, close = this.shown?.[0].close;
     if (!full?.yaxis || !close?.length) { this.line.hidden = true; return; }
     const price = close.at(-1), open = this.shown[0].open.at(-1), ya = full.yaxis, [a, b] = ya.range;
@@ -227,17 +231,17 @@ class Chart {
     this.el.setAttribute('aria-label', `${symbol} ${tf} candlestick chart, ${t.word}`);
   }
   stop() {
-    this.poller?.stop(); this.resize.disconnect(); clearTimeout(this.refit);
+    this.poller?.stop(); this.orders.stop(); this.resize.disconnect(); clearTimeout(this.refit);
     for (const ended of ['pointerup', 'pointercancel', 'blur']) window.removeEventListener(ended, this.onUp);
     if (window.Plotly) Plotly.purge(this.el);
   }
 }
 
-export default function ({data, parentElement}) {
+export default function ({data, parentElement, setTriggerValue}) {
   const root = parentElement.querySelector('.dc');
   let chart = CHARTS.get(root);
   if (!chart) { chart = new Chart(root); CHARTS.set(root, chart); }
   root.style.minHeight = `${data.height}px`;
-  chart.ask(data);
+  chart.ask(data, setTriggerValue);
   return () => { chart.stop(); CHARTS.delete(root); };
 }

@@ -1,0 +1,24 @@
+"""What an account holds, what protects it, and what has traded."""
+
+import streamlit as st
+
+from ui import dialogs, orders, positions
+from ui.session import open_page
+
+app = open_page("Positions")
+positions.to_chart()
+dialogs.show(app)
+positions.style(app)
+st.title("Positions")
+account = positions.account()
+if account is None:
+    st.stop()
+positions.positions(app, account)
+positions.positions_file(app, account)
+open_orders, fills, curve = st.tabs(["Open orders", "Fills", "Equity"])
+with open_orders:
+    orders.orders_of_the_day(app, account, key="pos_orders", only_open=True)
+with fills:
+    positions.fills(app, account)
+with curve:
+    positions.equity_curve(app, account)

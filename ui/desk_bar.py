@@ -1,0 +1,236 @@
+"""The desk on every page: how it stands, and the switch that stops it.
+
+Drawn before anything else of a page, so that it works while the rest is broken. It never raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import streamlit as st
+
+import bootstrap
+import settings as settings_file
+from desk.halt import halt_level, write_halt
+from domain.commands import Kind
+from domain.trading_state import KillLevel
+from ui import wording
+from ui.asking import ask, failed, fate, show_fate
+from ui.components import desk_panel
+from ui.desk_state import engine_words, trading_words
+from ui.palettes import DEFAULT, PALETTES, Palette
+
+SIDEBAR_WIDTH = 232
+ACCOUNT_KEY = "desk_account"  # where a page keeps which account is looked at
+PRESSED = "pressed in the dashboard"
+FLATTEN_WORD = KillLevel.FLATTEN.name
+NAMES = {
+    KillLevel.PAUSE: "Pause",
+    KillLevel.CANCEL: "Cancel entries",
+    KillLevel.FLATTEN: "Flatten",
+    KillLevel.HALT: "Halt",
+}
+_PENDING, _FILE, _CHOSEN = "desk_bar_dialog", "desk_halt_file", "desk_kill_wishes"
+_log = logging.getLogger(__name__)
+
+
+def draw() -> None:
+    """The sidebar's panel, the strip above the page, and the dialog that was asked for."""
+    colours, account = _colours(), str(st.session_state.get(ACCOUNT_KEY) or "")
+    with st.sidebar:
+        desk_panel("side", account, colours=colours, key="desk_side", on_press=lambda: _pressed("desk_side"))
+        st.button(
+            "Stop trading",
+            key="desk_stop",
+            shortcut="Ctrl+Shift+X",
+            width="stretch",
+            on_click=_soon,
+            args=("stop",),
+        )
+    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=lambda: _pressed("desk_strip_top"))
+    if pending := st.session_state.pop(_PENDING, None):
+        name, key = pending
+        (_re_arm if name == "arm" else _stop)(key)
+
+
+def _colours() -> Palette:
+    try:
+        return PALETTES[bootstrap.people().preference("palette") or DEFAULT]
+    except Exception:  # noqa: BLE001 - the bar must be there whatever is broken
+        return PALETTES[DEFAULT]
+
+
+def _pressed(component: str) -> None:
+    if name := st.session_state[component].pressed:
+        _soon(name)
+
+
+def _soon(name: str) -> None:
+    """Open this dialog in the next run. The command's key is made now, so that any number of clicks is one wish."""
+    st.session_state[_PENDING] = (name, uuid4().hex)
+    st.session_state.pop("desk_dialog", None)  # a page's own dialog that waits to open gives way: one at a time
+
+
+# Stop
+
+
+@st.dialog("Stop trading", icon=":material/front_hand:")
+def _stop(key: str) -> None:
+    if _told(key):
+        return
+    _say_now()
+    chosen = st.radio(
+        "How far",
+        list(KillLevel),
+        index=1,
+        format_func=lambda one: f"{int(one)} · {NAMES[one]}",
+        captions=[one.means for one in KillLevel],
+        key=f"desk_level_{key}",
+    )
+    level = chosen or KillLevel.CANCEL
+    if level is KillLevel.FLATTEN:
+        st.caption(_flatten_words())
+        st.text_input(f"Type {FLATTEN_WORD} to confirm", key=f"desk_typed_{key}", autocomplete="off")
+    st.text_input("Reason", placeholder=PRESSED, key=f"desk_reason_{key}", max_chars=200)
+    if said := st.session_state.get(f"desk_wrong_{key}"):
+        st.error(said, icon=":material/error:")
+    st.button(
+        f"Stop now: {NAMES[level].lower()}",
+        type="primary",
+        width="stretch",
+        key=f"desk_kill_{key}",
+        on_click=_kill,
+        args=(key,),
+    )
+
+
+def _kill(key: str) -> None:
+    """Ask for the chosen level; where the inbox cannot take it, leave the HALT file, which the engine obeys too."""
+    chosen = st.session_state.setdefault(_CHOSEN, {})
+    payload = chosen.get(key) or _wish(key)
+    if payload is None:
+        st.session_state[f"desk_wrong_{key}"] = f"Flattening sells every position: type {FLATTEN_WORD} to confirm it."
+        return
+    chosen[key] = payload  # the fields are gone once it was asked, and a second click means the same
+    ask(Kind.KILL, payload, key)
+    if failed(key):
+        st.session_state[f"{_FILE}_{key}"] = _leave_file(KillLevel(payload["level"]), payload["reason"])
+    else:
+        st.session_state.pop(f"{_FILE}_{key}", None)
+
+
+def _wish(key: str) -> dict[str, Any] | None:
+    """What the fields say; None where flattening was not confirmed by its word."""
+    level = KillLevel(st.session_state.get(f"desk_level_{key}", KillLevel.CANCEL))
+    reason = (st.session_state.get(f"desk_reason_{key}") or "").strip() or PRESSED
+    typed = (st.session_state.get(f"desk_typed_{key}") or "").strip()
+    if level is not KillLevel.FLATTEN:
+        return {"level": int(level), "reason": reason}
+    return {"level": int(level), "reason": reason, "typed": typed} if typed == FLATTEN_WORD else None
+
+
+def _leave_file(level: KillLevel, reason: str) -> str:
+    """Write the HALT file and say so."""
+    path = _halt_path()
+    try:
+        standing = halt_level([path])
+        write_halt(path, max(level, standing[0]) if standing else level, reason)
+    except OSError as error:
+        _log.exception("the HALT file %s could not be written", path)
+        return f"The file {path} could not be written either ({error}). Stop the engine by hand: end its process."
+    return f"The file {path} was written instead: the engine stops at level {int(level)} as soon as it sees it."
+
+
+def _halt_path() -> Path:
+    """This desk's own file; where no desk opens, the one that stops every desk of this data folder."""
+    try:
+        return bootstrap.trading().place.halt_paths[1]
+    except Exception:  # noqa: BLE001 - to stop must work whatever is broken
+        return settings_file.load().data_dir / "HALT"
+
+
+def _told(key: str) -> bool:
+    """What became of it, once it was asked for."""
+    if fate(key).state == "not asked":
+        return False
+    show_fate(key)
+    if said := st.session_state.get(f"{_FILE}_{key}"):
+        st.warning(wording.plain(said), icon=":material/warning:")
+        st.button("Try again", key=f"desk_again_{key}", on_click=_kill, args=(key,), width="stretch")
+    return True
+
+
+def _flatten_words() -> str:
+    try:
+        trading = bootstrap.trading()
+        engine = engine_words(trading.reader.engine(), trading.clock.now(), 0)
+    except Exception:  # noqa: BLE001
+        return "How long flattening takes is not known: the ledger cannot be read."
+    if engine["state"] != "running":
+        return "No engine runs: positions are closed once one does."
+    return f"Flattening takes {engine['flatten_estimate'] or 'an unknown time'}."
+
+
+def _say_now() -> None:
+    """How the desk stands already."""
+    try:
+        trading = bootstrap.trading()
+        now = trading_words(trading.reader.trading_state(), halt_level(trading.place.halt_paths))
+    except Exception as error:  # noqa: BLE001
+        st.error(wording.plain(f"The desk cannot be read: {error}"), icon=":material/error:")
+        return
+    if now["stopped"]:
+        st.info(_standing(now), icon=":material/info:")
+
+
+def _standing(now: dict[str, object]) -> str:
+    since = f" since {now['since']}" if now["since"] else ""
+    said = f"{now['words']}{since} by {now['by'] or 'nobody known'}: {now['why']}."
+    return wording.plain(said)
+
+
+# Re-arm
+
+
+@st.dialog("Trade again", icon=":material/play_arrow:")
+def _re_arm(key: str) -> None:
+    if _told(key):
+        return
+    _say_now()
+    files = _halt_files()
+    for path in files:
+        st.warning(
+            wording.plain(f"The file {path} stops the desk. While it is there, trading cannot be enabled."),
+            icon=":material/warning:",
+        )
+        st.button(f"Remove {path.name}", key=f"desk_unhalt_{path.name}_{key}", on_click=_remove, args=(path, key))
+    st.text_input("Why it is safe to trade again", key=f"desk_reason_{key}", max_chars=200)
+    if said := st.session_state.get(f"desk_wrong_{key}"):
+        st.error(wording.plain(said), icon=":material/error:")
+    st.button("Enable trading", type="primary", width="stretch", key=f"desk_confirm_{key}", on_click=_arm, args=(key,))
+
+
+def _arm(key: str) -> None:
+    reason = (st.session_state.get(f"desk_reason_{key}") or "").strip()
+    if not reason:
+        st.session_state[f"desk_wrong_{key}"] = "Say why: the audit keeps it beside your name."
+        return
+    st.session_state.pop(f"desk_wrong_{key}", None)
+    ask(Kind.RE_ARM, {"reason": reason}, key)
+
+
+def _halt_files() -> list[Path]:
+    try:
+        return [path for path in bootstrap.trading().place.halt_paths if path.exists()]
+    except Exception:  # noqa: BLE001 - then there is nothing to offer here
+        return []
+
+
+def _remove(path: Path, key: str) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        st.session_state[f"desk_wrong_{key}"] = f"{path} could not be removed: {error}"
