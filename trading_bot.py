@@ -107,7 +107,7 @@ class Engine:
         except BaseException:
             ledger.close()
             raise
-        self._ledger, self._looking = ledger, Database(parts.place.ledger_url, read_only=True, keep=True)
+        self._ledger, self._looking = ledger, Database(parts.place.ledger_url, read_only=True)
         self._inbox, reader = Inbox(self._looking, parts.clock), Reader(self._looking, parts.clock)
         self._tools = Tools(parts.place, parts.clock, ledger, epoch, reader, parts.broker, parts.facts, parts.ids)
         parts.facts.tell = parts.broker.follow
@@ -142,6 +142,7 @@ class Engine:
         await press_cancels(self.tools)
         await self._commands(urgent=False, again=True)
         self._mark()
+        self.tools.clear("turn")
         crash_point("turn_ends")
 
     async def run(self, stop: asyncio.Event, pace_s: float = PACE_S) -> None:
@@ -153,6 +154,9 @@ class Engine:
                 raise
             except LedgerBusy as error:
                 log.warning("%s", error)
+            except DeskError as error:
+                self.tools.note("turn", f"A turn was cut short: {error}")
+                log.warning("a turn was cut short: %s", error)
             except Exception as error:  # noqa: BLE001 - the desk must go on protecting what is held
                 self._survive(error)
             await self._rest(stop, pace_s)

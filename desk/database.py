@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from domain.errors import DeskError, LedgerBusy, LedgerConflict, LedgerError, LedgerUnusable, SettingsError
 
@@ -56,14 +56,15 @@ registry.register("sqlite.writing", __name__, "_Writing")
 
 class Database:
     """`write()` is one durable transaction, `read()` one consistent look; `read_only` cannot write at all, and opens an
-    SQLite file anew for each look unless told to `keep` it open, as the engine does that holds the lease."""
+    SQLite file anew where another one lies at its place: one that appeared, or a backup."""
 
-    def __init__(self, url: str, *, read_only: bool = False, keep: bool = False) -> None:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
         address = _address(url)
         self.name = address.render_as_string(hide_password=True)
         self.path = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
         self._read_only = read_only
-        self.engine = _postgres(address, read_only) if self.path is None else _sqlite(self.path, read_only, keep)
+        self.engine = _postgres(address, read_only) if self.path is None else _sqlite(self.path, read_only)
+        self.file = (0, 0)
 
     @property
     def missing(self) -> bool:
@@ -95,8 +96,22 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent look at what is committed; it never waits for a writer."""
+        if self._read_only:
+            self._look_at_file()
         with self._plainly(), self.engine.connect() as db:
             yield db
+
+    def _look_at_file(self) -> None:
+        """Connections to a file that is no longer the one at this place are of no use."""
+        if self.path is None:
+            return
+        try:
+            found = self.path.stat()
+        except OSError:
+            return
+        if self.file != (found.st_dev, found.st_ino):
+            self.engine.dispose()
+            self.file = (found.st_dev, found.st_ino)
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -129,7 +144,7 @@ def _address(url: str) -> sa.URL:
     raise SettingsError(f"a ledger lives in an SQLite file or in PostgreSQL, not in {address.render_as_string()}")
 
 
-def _sqlite(path: Path, read_only: bool, keep: bool) -> sa.Engine:
+def _sqlite(path: Path, read_only: bool) -> sa.Engine:
     file = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
 
     def connect() -> sqlite3.Connection:
@@ -140,10 +155,8 @@ def _sqlite(path: Path, read_only: bool, keep: bool) -> sa.Engine:
             connection.execute(pragma)
         return connection
 
-    # A reader opens the file anew each time: a ledger may appear, or be replaced by a backup, at any moment.
-    pool = NullPool if read_only and not keep else QueuePool
     kind = "sqlite+looking://" if read_only else "sqlite+writing://"
-    return sa.create_engine(kind, creator=connect, poolclass=pool, hide_parameters=True)
+    return sa.create_engine(kind, creator=connect, poolclass=QueuePool, hide_parameters=True)
 
 
 def _postgres(address: sa.URL, read_only: bool) -> sa.Engine:

@@ -53,10 +53,9 @@ class Reader:
     asking again costs what is new."""
 
     def __init__(self, where: str | Database, clock: Clock) -> None:
-        """`where` is an address; or, in the engine, a database that stays open."""
-        self._shared = isinstance(where, Database)
         self._database = where if isinstance(where, Database) else Database(where, read_only=True)
         self._clock, self._folds = clock, _Folds()
+        self._seen: tuple[int, int] | None = None
 
     # Orders and fills
 
@@ -252,7 +251,9 @@ class Reader:
             yield None
             return
         with self._database.read() as db:
-            yield db if self._shared or _has_tables(db) else None
+            if self._seen != self._database.file and _has_tables(db):
+                self._seen = self._database.file
+            yield db if self._seen == self._database.file else None
 
     def _rows(self, statement: sa.Select[Any], **values: Any) -> list[sa.Row[Any]]:
         with self._connection() as db:

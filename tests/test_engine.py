@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 from pathlib import Path
 
 import pytest
 
+from desk import crash
+from desk.live_book import LiveBook
+from desk.switches import stop_trading
 from domain.commands import CommandState, Kind
 from domain.errors import LeaseHeld
 from domain.orders import Order, OrderType, Purpose, Side, Status
@@ -543,8 +547,6 @@ async def test_a_restart_finds_everything_as_it_was(desk: PaperDesk) -> None:
 
 
 async def test_pages_find_quotes_and_a_heartbeat(desk: PaperDesk) -> None:
-    from desk.live_book import LiveBook
-
     await desk.place()
     await desk.tick(2)
     status = desk.reader.engine()
@@ -578,3 +580,52 @@ async def test_cash_and_positions_are_the_sum_of_the_fills(desk: PaperDesk) -> N
     sides = [h.fill.side for h in desk.reader.fills()]
     assert Side.SELL in sides
     assert {o.request.type for o in desk.reader.family({""})} == {OrderType.MARKET}
+
+
+@pytest.mark.parametrize("breaks", [OSError("disk"), ValueError("nonsense"), KeyError("row"), RecursionError()])
+async def test_a_kill_switch_that_cannot_be_read_means_stop(
+    desk: PaperDesk, monkeypatch: pytest.MonkeyPatch, breaks: Exception
+) -> None:
+    previewed = await desk.preview(key="preview-switch")
+
+    def unreadable(*args: object) -> None:
+        raise breaks
+
+    monkeypatch.setattr("desk.control.strictest", unreadable)
+    desk.append(
+        Kind.PLACE,
+        {"preview": "preview-switch", "request": previewed.details["request"]},
+        key=previewed.details["token"],
+    )
+    for _ in range(4):
+        with suppress(Exception):
+            await desk.tick()
+
+    assert await desk.broker.orders(desk.clock.now() - timedelta(hours=1)) == []
+
+
+async def test_a_stop_between_the_review_and_the_sending_stops_it(
+    desk: PaperDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch is read once more in the very transaction that marks the order as sent."""
+    previewed = await desk.preview(key="preview-race")
+
+    def press(name: str) -> None:
+        if name == "after_intent":
+            crash.install(None)
+            assert desk.engine is not None
+            with desk.engine.tools.write() as write:
+                stop_trading(write, KillLevel.PAUSE, reason="just in time", actor="owner")
+
+    crash.install(press)
+    answer = await desk.ask(
+        Kind.PLACE,
+        key=previewed.details["token"],
+        preview="preview-race",
+        request=previewed.details["request"],
+    )
+
+    [order] = of_today(desk)
+    assert answer.state is DONE  # it was taken; what became of it stands at the order
+    assert (order.status, "entries were stopped" in order.reasons[0]) == (Status.DENIED, True)
+    assert await desk.broker.orders(desk.clock.now() - timedelta(hours=1)) == []

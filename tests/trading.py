@@ -80,7 +80,7 @@ class Prices:
 
 
 class PaperDesk:
-    """The desk a test drives: `tick` moves time and turns the engine, `ask` appends a command and waits for its answer."""
+    """The desk a test drives: `tick` moves time and turns the engine, `ask` appends a command and waits."""
 
     def __init__(
         self,
