@@ -6,7 +6,7 @@ The rule: what differs is never traded away. Entries stop, the difference is sai
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers.base import BrokerAccount
@@ -48,11 +48,10 @@ def _look_at_the_clock(tools: Tools) -> None:
         tools.note("clock", f"{said}: nothing fills until that time is reached again.")
 
 
-def _since(tools: Tools) -> timedelta:
-    """How far back the broker is asked: some days before the last fill we heard of, or everything."""
+def _since(tools: Tools) -> datetime:
+    """From when on the broker is asked: some days before the last fill we heard of, or from the beginning."""
     newest = tools.reader.fills(most=1)
-    start = newest[0].fill.time - LOOK_BACK if newest else EPOCH
-    return tools.now() - start
+    return newest[0].fill.time - LOOK_BACK if newest else EPOCH
 
 
 async def _found_accounts(tools: Tools, accounts: Iterable[BrokerAccount]) -> None:

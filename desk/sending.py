@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers.base import BrokerFill, BrokerOrder
 from desk.crash import crash_point
 from desk.records import Attempt
 from desk.schema import EPOCH
-from desk.tools import Tools
+from desk.tools import Key, Tools
 from desk.writing import Writing
 from domain.errors import BrokerUnavailable, DeskError, OrderRefused, SignInNeeded
 from domain.orders import AT_BROKER, OPEN, UNCERTAIN, Fill, Order, Purpose, Status
@@ -104,13 +104,13 @@ async def cancel(tools: Tools, order: Order, *, reason: str, actor: str = "engin
     return order
 
 
-async def hear(tools: Tools, since: timedelta = OVERLAP) -> bool:
-    """Write down what the broker says became of our orders; True where anything was new. A failed question changes
-    nothing: silence never counts as an empty list."""
-    ours = tools.reader.open_orders()
-    if not ours and since == OVERLAP:
+async def hear(tools: Tools, since: datetime | None = None) -> bool:
+    """Write down what the broker says became of our orders, from `since` on, or from where it last told us everything;
+    True where anything was new. A failed question changes nothing: silence never counts as an empty list."""
+    ours, now = tools.reader.open_orders(), tools.now()
+    if since is None and not ours and now - tools.heard_until < OVERLAP:
         return False
-    start = max(tools.now() - since, EPOCH)
+    start = max((tools.heard_until if since is None else since) - OVERLAP, EPOCH)
     try:
         fills, listed = await tools.broker.fills(start), await tools.broker.orders(start)
     except DeskError as error:
@@ -118,18 +118,20 @@ async def hear(tools: Tools, since: timedelta = OVERLAP) -> bool:
         return False
     tools.clear("broker")
     news = _News(tools, {order.broker_id: order for order in ours if order.broker_id}, fills, listed)
-    if not news.anything:
-        return False
-    crash_point("during_hear")
-    with tools.write() as write:
-        news.write_down(write)
-    tools.heard.update(news.taken)
-    crash_point("after_hear")
-    return True
+    if news.anything:
+        crash_point("during_hear")
+        with tools.write() as write:
+            news.write_down(write)
+        tools.heard.update(news.taken)
+        crash_point("after_hear")
+    if not news.left_over:
+        tools.heard_until = now
+    return news.anything
 
 
 class _News:
-    """What the broker says, beside what the ledger knows: only what is new is written."""
+    """What the broker says, beside what the ledger knows: only what is new is written. `left_over`: a fill could not
+    be taken yet, because something of its symbol is uncertain; it must be asked for again."""
 
     def __init__(
         self, tools: Tools, ours: dict[str, Order], fills: Iterable[BrokerFill], listed: Iterable[BrokerOrder]
@@ -137,7 +139,10 @@ class _News:
         self._tools, self._ours = tools, ours
         self._fills = [fill for fill in fills if fill.id not in tools.heard]
         self._listed = [one for one in listed if self._changed(one)]
+        self._held: dict[Key, Decimal] = {}
+        self._plans: dict[Key, tuple[Decimal | None, Decimal | None]] = {}
         self.taken: list[str] = []
+        self.left_over = False
 
     def _changed(self, one: BrokerOrder) -> bool:
         order = self._ours.get(one.broker_id)
@@ -156,6 +161,12 @@ class _News:
     def _take(self, write: Writing, told: BrokerFill) -> None:
         """A fill, and with an entry's first one the plan that protects it, in one transaction."""
         order = write.order_at_broker(told.account, told.broker_id)
+        if order is None and write.orders(UNCERTAIN, account=told.account, symbol=told.symbol):
+            self.left_over = True  # it may be one of ours: what is uncertain is resolved before its fills are counted
+            return
+        if order is not None and order.status not in AT_BROKER | _ENDED:
+            self.left_over = True
+            return
         fill = Fill(
             id=told.id,
             order_id=order.id if order else "",
@@ -167,28 +178,42 @@ class _News:
             time=told.time,
             fee=told.fee,
         )
-        if order is None and write.orders(UNCERTAIN, account=told.account, symbol=told.symbol):
-            return  # it may be one of ours: what is uncertain is resolved before its fills are counted
-        if order is not None and order.status not in AT_BROKER | _ENDED:
-            return
+        held = self._held_before(fill)
         fresh = write.add_fill(fill)
         self.taken.append(fill.id)
-        if fresh and order is not None:
-            self._protect(write, order)
+        if not fresh:
+            return
+        self._held[fill.account, fill.symbol] = held + fill.side.sign * fill.quantity
+        if order is not None:
+            self._protect(write, order, held)
             self._settle(write, order.id)
 
-    def _protect(self, write: Writing, order: Order) -> None:
+    def _held_before(self, fill: Fill) -> Decimal:
+        """What was held before this fill, those of this very transaction counted."""
+        key = (fill.account, fill.symbol)
+        if key not in self._held:
+            position = self._tools.reader.positions(fill.account).get(fill.symbol)
+            self._held[key] = position.quantity if position else Decimal(0)
+        return self._held[key]
+
+    def _protect(self, write: Writing, order: Order, held: Decimal) -> None:
+        """What shall protect the position from now on: what its first entry asked for, or what a later one adds."""
         asked = order.request
         if asked.purpose is not Purpose.ENTRY:
             return
-        before = self._tools.reader.positions(asked.account).get(asked.symbol)
-        plan = self._tools.reader.protection(asked.account).get(asked.symbol)
-        if before is None or plan is None:
-            stop, target = asked.stop_loss, asked.target
+        key = (asked.account, asked.symbol)
+        plan = self._plans.get(key) or self._plan(key)
+        if held == 0 or plan is None:
+            wanted = asked.stop_loss, asked.target
         else:
-            stop, target = asked.stop_loss or plan.stop, asked.target or plan.target
-        if plan is None or (plan.stop, plan.target) != (stop, target):
-            write.set_protection(asked.account, asked.symbol, stop=stop, target=target)
+            wanted = asked.stop_loss or plan[0], asked.target or plan[1]
+        if plan != wanted:
+            write.set_protection(*key, stop=wanted[0], target=wanted[1])
+        self._plans[key] = wanted
+
+    def _plan(self, key: Key) -> tuple[Decimal | None, Decimal | None] | None:
+        found = self._tools.reader.protection(key[0]).get(key[1])
+        return (found.stop, found.target) if found else None
 
     def _settle(self, write: Writing, order_id: str) -> None:
         """The order where its fills alone have brought it."""
@@ -261,7 +286,9 @@ def lapse(tools: Tools) -> None:
 
 
 async def press_cancels(tools: Tools) -> None:
-    """Ask again for every cancel nobody has answered for a while."""
+    """Ask again for every cancel nobody has answered for a while; at HALT nothing is asked."""
+    if tools.reader.trading_state().state is TradingState.DISABLED:
+        return
     going = [order for order in tools.reader.open_orders() if order.status is Status.CANCELLING]
     for order in going:
         if tools.now() - order.updated > ASK_TO_CANCEL_AGAIN:

@@ -14,6 +14,7 @@ from desk.facts import Facts
 from desk.ledger import Ledger
 from desk.place import Place
 from desk.reader import Reader
+from desk.schema import EPOCH
 from desk.writing import Writing
 from domain.clock import Clock
 from domain.limits import Limits
@@ -33,7 +34,7 @@ class Tools:
     `problems`  sentences a person should read, by what they are about
     `frozen`    symbols nobody may trade until a person has looked; `blocked`: accounts that may open nothing until then
     `peaks`     the highest equity of each account
-    `heard`     the broker's fills that are in the ledger
+    `heard`     the broker's fills that are in the ledger; `heard_until`: up to when it has told us everything
     """
 
     place: Place
@@ -50,6 +51,7 @@ class Tools:
     blocked: frozenset[str] = frozenset()
     peaks: dict[str, Decimal] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
+    heard_until: datetime = EPOCH
 
     def now(self) -> datetime:
         return self.clock.now()
