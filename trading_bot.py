@@ -60,6 +60,7 @@ GLANCE_S = 0.01
 BEAT_EVERY = timedelta(seconds=1)
 RENEW_EVERY = timedelta(seconds=4)
 RECONCILE_EVERY = timedelta(seconds=60)
+RECONCILE_AGAIN = timedelta(seconds=5)
 MOST_COMMANDS = 50
 FAULTS_ALLOWED = 5
 FAULTS_WITHIN = timedelta(seconds=60)
@@ -255,7 +256,9 @@ class Engine:
             await reconcile(tools)
 
     def _reconcile_due(self, now: datetime) -> bool:
-        return now - self._reconciled >= RECONCILE_EVERY
+        """Every minute; every five seconds while something differs, since it may have been on its way only."""
+        wait = RECONCILE_AGAIN if self.tools.frozen or self.tools.blocked else RECONCILE_EVERY
+        return now - self._reconciled >= wait
 
     def _needed(self) -> set[str]:
         """The symbols no turn can do without: held, or with an order open."""

@@ -77,6 +77,11 @@ class Reader:
         """One order."""
         return next(iter(self._orders(schema.orders.c.id == order_id)), None)
 
+    def order_at_broker(self, account: str, broker_id: str) -> Order | None:
+        """The order the broker calls by this id."""
+        table = schema.orders.c
+        return next(iter(self._orders(table.account == account, table.broker_id == broker_id)), None)
+
     def order_events(self, order_id: str) -> list[OrderEvent]:
         """How an order got where it is, first move first."""
         table = schema.order_event

@@ -15,7 +15,7 @@ from desk.schema import EPOCH
 from desk.sending import hear, lapse, press_cancels, resolve
 from desk.tools import Tools
 from domain.errors import BrokerUnavailable
-from domain.orders import Fill
+from domain.orders import UNCERTAIN, Fill
 
 LOOK_BACK = timedelta(days=4)
 CLOCK_MAY_DIFFER = timedelta(seconds=5)
@@ -72,8 +72,12 @@ async def _found_accounts(tools: Tools, accounts: Iterable[BrokerAccount]) -> No
 
 
 async def reconcile(tools: Tools) -> None:
-    """Cash to the cent and positions to the share, ledger beside broker; what differs freezes the symbol."""
-    await hear(tools)
+    """Cash to the cent and positions to the share, ledger beside broker; what differs freezes the symbol. Where the
+    broker has not told everything yet there is nothing to compare."""
+    asked = tools.now()
+    await hear(tools, since=min(tools.heard_until, asked))
+    if tools.heard_until < asked or any(o.status in UNCERTAIN for o in tools.reader.open_orders()):
+        return
     wrong: dict[str, str] = {}
     for account in await tools.broker.accounts():
         wrong |= _differences(tools, account)

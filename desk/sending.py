@@ -138,7 +138,9 @@ class _News:
     ) -> None:
         self._tools, self._ours = tools, ours
         self._fills = [fill for fill in fills if fill.id not in tools.heard]
+        listed = list(listed)
         self._listed = [one for one in listed if self._changed(one)]
+        self._strangers = [one for one in listed if one.broker_id not in ours and self._unmapped(one)]
         self._held: dict[Key, Decimal] = {}
         self._plans: dict[Key, tuple[Decimal | None, Decimal | None]] = {}
         self.taken: list[str] = []
@@ -150,13 +152,38 @@ class _News:
 
     @property
     def anything(self) -> bool:
-        return bool(self._fills or self._listed)
+        return bool(self._fills or self._listed or self._strangers)
+
+    def _unmapped(self, one: BrokerOrder) -> bool:
+        """An order of the broker's that no order of ours stands for, and that bears a name we could have given it."""
+        if not one.client_order_id or one.broker_id in self._tools.mapped:
+            return False
+        if self._tools.reader.order_at_broker(one.account, one.broker_id) is None:
+            return True
+        self._tools.mapped.add(one.broker_id)
+        return False
 
     def write_down(self, write: Writing) -> None:
+        for one in self._strangers:
+            self._adopt(write, one)
         for fill in self._fills:
             self._take(write, fill)
         for one in self._listed:
             self._follow(write, one)
+
+    def _adopt(self, write: Writing, one: BrokerOrder) -> None:
+        """An order that arrived after it had been given up: it is ours all the same. One still on its way is left to
+        `resolve`; one that nobody here sent is remembered as somebody else's."""
+        order = write.order_sent_as(one.client_order_id)
+        if order is not None and order.status in (Status.NOT_PLACED, Status.REFUSED):
+            write.add_outcome(one.client_order_id, "arrived late", broker_order_id=one.broker_id)
+            late = ("it arrived after all",)
+            adopted = write.move(order, Status.WORKING, broker_id=one.broker_id, revive=True, reasons=late)
+            self._ours[one.broker_id] = adopted
+            self._listed.append(one)
+            write.crash_points.append("after_adopt")
+        elif order is None:
+            self._tools.mapped.add(one.broker_id)
 
     def _take(self, write: Writing, told: BrokerFill) -> None:
         """A fill, and with an entry's first one the plan that protects it, in one transaction."""

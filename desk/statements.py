@@ -19,6 +19,11 @@ ORDER_BY_ID = sa.select(schema.orders).where(_orders.id == sa.bindparam("of_id")
 ORDER_AT_BROKER = sa.select(schema.orders).where(
     _orders.account == sa.bindparam("of_account"), _orders.broker_id == sa.bindparam("of_broker_id")
 )
+ORDER_SENT_AS = (
+    sa.select(schema.orders)
+    .join_from(schema.orders, schema.attempt)
+    .where(schema.attempt.c.client_order_id == sa.bindparam("client_id"))
+)
 ADD_EVENT = sa.insert(schema.order_event)
 
 ADD_FILL = sa.insert(schema.fill)

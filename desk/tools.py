@@ -35,6 +35,7 @@ class Tools:
     `frozen`    symbols nobody may trade until a person has looked; `blocked`: accounts that may open nothing until then
     `peaks`     the highest equity of each account
     `heard`     the broker's fills that are in the ledger; `heard_until`: up to when it has told us everything
+    `mapped`    the broker's orders that are in the ledger
     """
 
     place: Place
@@ -52,6 +53,7 @@ class Tools:
     peaks: dict[str, Decimal] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
     heard_until: datetime = EPOCH
+    mapped: set[str] = field(default_factory=set)
 
     def now(self) -> datetime:
         return self.clock.now()

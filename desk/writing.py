@@ -117,6 +117,11 @@ class Writing:
         row = self._run(sql.ORDER_AT_BROKER, {"of_account": account, "of_broker_id": broker_id}).one_or_none()
         return rows.order_of(row) if row else None
 
+    def order_sent_as(self, client_order_id: str) -> Order | None:
+        """The order that was sent under this name."""
+        row = self._run(sql.ORDER_SENT_AS, {"client_id": client_order_id}).one_or_none()
+        return rows.order_of(row) if row else None
+
     def orders(self, statuses: Collection[Status] = OPEN, *, account: str = "", symbol: str = "") -> list[Order]:
         """Orders in any of `statuses`, oldest first, of one account and symbol where named."""
         table = schema.orders.c
