@@ -1,4 +1,4 @@
-"""The candle campaign in small, and the proof that it can fail."""
+"""The campaigns in small, and the proof that they can fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import candles
+from tests.campaigns import candles, stateful
 from tests.campaigns.candle_files import judge_files
 from tests.campaigns.faulty import Case, cases
 
@@ -54,3 +54,12 @@ def test_the_evidence_says_what_was_counted(tmp_path: Path, monkeypatch: pytest.
     text = (tmp_path / "candles.md").read_text(encoding="utf-8")
     assert "| NaN | " in text
     assert "**no**" not in text
+
+
+def test_the_stateful_campaign_tells_what_happened_and_its_seeds(tmp_path: Path) -> None:
+    assert stateful.run(tmp_path / "stateful.md", examples=2, steps=3)
+
+    text = (tmp_path / "stateful.md").read_text(encoding="utf-8")
+    assert "| turns | " in text
+    assert "Seeds " in text
+    assert "**Stories that ended badly: 0.**" in text
