@@ -41,7 +41,7 @@ from desk.place import Place
 from desk.reader import Reader
 from desk.reconcile import reconcile, recover
 from desk.records import Waiting
-from desk.sending import hear, press_cancels, resolve
+from desk.sending import hear, lapse, press_cancels, resolve
 from desk.supervisor import Supervisor
 from desk.switches import FLATTEN_WORD, stop_trading
 from desk.tools import Tools, random_id
@@ -178,6 +178,7 @@ class Engine:
     async def close(self) -> None:
         """Say that it stops, and give the lease back. What rests at the broker stays there."""
         if self._tools is None:
+            await self.parts.broker.close()
             return
         self._state = "stopping"
         with contextlib.suppress(DeskError):
@@ -208,6 +209,8 @@ class Engine:
                 stop_trading(write, level, reason=f"the file {path.name} is there", actor="file")
 
     async def _uncertain(self) -> None:
+        """A turn that was cut short may have left orders written and not sent, or sent and not heard of."""
+        lapse(self.tools)
         await resolve(self.tools)
 
     async def _commands(self, *, urgent: bool, again: bool = False) -> None:

@@ -178,6 +178,19 @@ class Reader:
         found = self._rows(sa.select(table).where(*wanted).order_by(table.c.at))
         return [EquityPoint(r.account, r.at, r.cash, r.equity) for r in found]
 
+    def last_point(self, account: str) -> EquityPoint | None:
+        """The newest snapshot of an account."""
+        table = schema.equity
+        found = self._rows(sa.select(table).where(table.c.account == account).order_by(table.c.at.desc()).limit(1))
+        return next((EquityPoint(r.account, r.at, r.cash, r.equity) for r in found), None)
+
+    def peak_equity(self, account: str) -> Decimal | None:
+        """The highest equity ever kept of an account, to the cent; None before the first snapshot."""
+        table = schema.equity
+        highest = sa.func.max(sa.cast(table.c.equity, sa.Float)).label("peak")
+        found = self._rows(sa.select(highest).where(table.c.account == account))
+        return round(Decimal(str(found[0].peak)), 2) if found and found[0].peak is not None else None
+
     def breaker(self, account: str) -> Breaker | None:
         """The account's daily-loss breaker; None where none was ever saved, a latched one where it cannot be read."""
         found = self._rows(sql.BREAKER, of_account=account)

@@ -309,7 +309,7 @@ def lapse(tools: Tools) -> None:
     for order in tools.reader.open_orders():
         if order.status is Status.NEW:
             with tools.write() as write:
-                write.move(order, Status.LAPSED, reasons=("the desk stopped before it was sent; ask again",))
+                write.move(order, Status.LAPSED, reasons=("the desk was cut short before it was sent; ask again",))
 
 
 async def press_cancels(tools: Tools) -> None:

@@ -82,18 +82,25 @@ class Switches:
         self._claims.flattening.clear()
         if control.level is not KillLevel.FLATTEN:
             self._tools.keep_only("flatten", ())
-        if control.state is TradingState.DISABLED or control.level is None:
+        if control.state is TradingState.DISABLED:
             return
-        if control.level.cancels_entries:
-            await self._cancel_entries()
-        if control.level.flattens:
+        if control.level is not None and control.level.cancels_entries:
+            await self._cancel_entries("", "the kill switch cancels entries")
+        for account in self._tools.reader.accounts():
+            breaker = self._tools.reader.breaker(account.name)
+            if breaker is not None and breaker.latched:
+                await self._cancel_entries(account.name, "the circuit breaker has tripped")
+        if control.level is not None and control.level.flattens:
             await self._flatten()
 
-    async def _cancel_entries(self) -> None:
-        for order in self._tools.reader.open_orders():
-            if order.request.purpose is Purpose.ENTRY and order.status in AT_BROKER - {Status.CANCELLING}:
-                await cancel(self._tools, order, reason="the kill switch cancels entries")
-        await hear(self._tools)
+    async def _cancel_entries(self, account: str, reason: str) -> None:
+        """Entries that rest, of one account or of all; stops and targets stay."""
+        entries = [o for o in self._tools.reader.open_orders(account) if o.request.purpose is Purpose.ENTRY]
+        going = [order for order in entries if order.status in AT_BROKER - {Status.CANCELLING}]
+        for order in going:
+            await cancel(self._tools, order, reason=reason)
+        if going:
+            await hear(self._tools)
 
     async def _flatten(self) -> None:
         for account in self._tools.reader.accounts():

@@ -26,11 +26,10 @@ class Valuation:
     def begin(self) -> None:
         """What was known before: breakers, the last points of the curves, and the peaks."""
         for account in self._tools.reader.accounts():
-            curve = self._tools.reader.equity_curve(account.name)
-            peak = max((point.equity for point in curve), default=account.starting_cash)
-            self._tools.peaks[account.name] = max(peak, account.starting_cash)
-            if curve:
-                self._kept[account.name] = (curve[-1].at, curve[-1].cash, curve[-1].equity)
+            peak, last = self._tools.reader.peak_equity(account.name), self._tools.reader.last_point(account.name)
+            self._tools.peaks[account.name] = max(peak or account.starting_cash, account.starting_cash)
+            if last is not None:
+                self._kept[account.name] = (last.at, last.cash, last.equity)
 
     def mark(self) -> None:
         """Every account at the prices of now. An account with a position that has no price is not marked."""

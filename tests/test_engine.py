@@ -515,6 +515,18 @@ async def test_a_day_that_lost_too_much_trips_the_breaker_for_good(desk: PaperDe
     assert (await desk.place("KO")).state is DONE
 
 
+async def test_a_tripped_breaker_takes_resting_entries_away_and_leaves_the_stop(desk: PaperDesk) -> None:
+    await desk.ask(Kind.SET_LIMIT, name="max_daily_loss_pct", value=0.2)
+    await desk.place("KO", type="limit", limit="58.00")
+    desk.clock.advance(minutes=1)
+    await bought(desk, stop_loss="90.00", target="120.00")
+
+    await desk.tick(4, AAPL="96.00")
+
+    assert desk.open("KO") == []
+    assert resting(desk, Purpose.STOP) == [(D(100), D("90.00"))]
+
+
 async def test_a_limit_is_set_within_its_ceiling_only(desk: PaperDesk) -> None:
     good = await desk.ask(Kind.SET_LIMIT, name="max_quantity", value=50)
     bad = await desk.ask(Kind.SET_LIMIT, name="max_quantity", value=10**9)
