@@ -1,4 +1,5 @@
 # make run    the dashboard on http://127.0.0.1:8501
+# make simulator   a simulated E*TRADE on http://127.0.0.1:8189
 # make test   lint, types, tests (browser tests too where a Chromium is found)
 # make prove  long campaigns; results go to docs/evidence/
 # make bench  speed beside peers; results go to benchmarks/RESULTS.md
@@ -8,11 +9,14 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types prove bench clean
+.PHONY: run simulator test lint types prove bench clean
 
 run: $(VENV)/run.stamp
 	@echo "The candlestick desk opens on http://127.0.0.1:$(PORT) (stop it with Ctrl+C)"
 	@exec $(BIN)/streamlit run streamlit_dashboard.py --server.port $(PORT)
+
+simulator: $(VENV)/run.stamp
+	@exec $(BIN)/python -m simulator.etrade
 
 test: $(VENV)/dev.stamp lint types
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -41,6 +45,8 @@ $(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@# a stranger's client, to prove the simulator by: its own pins are older than what it works with
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pyetrade==2.1.1
 	@touch $@ $(VENV)/run.stamp
 
 clean:
