@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -333,7 +334,8 @@ class Writing:
         )
 
     def _same_fill(self, fill: Fill, known: Fill) -> bool:
-        if fill != known:
+        # First heard of as somebody else's, it is counted already; whose it was cannot be written any more.
+        if known not in (fill, replace(fill, order_id="")):
             raise LedgerConflict(f"fill {fill.id}: is known as {known.quantity} {known.symbol} at {known.price}")
         return False
 

@@ -280,6 +280,16 @@ def test_fills_set_the_filled_quantity_and_the_average_price(ledger_url: str) ->
     assert ledger.verify() == []
 
 
+def test_a_fill_first_heard_of_as_somebody_elses_is_counted_once(ledger_url: str) -> None:
+    ledger, epoch = founded(ledger_url)
+    with ledger.write(epoch) as write:
+        working(write, order())
+        assert write.add_fill(fill(of=""))
+
+        assert not write.add_fill(fill())
+    assert ledger.verify() == []
+
+
 def test_hearing_of_a_fill_twice_does_no_harm(ledger_url: str) -> None:
     ledger, epoch = founded(ledger_url)
     with ledger.write(epoch) as write:
