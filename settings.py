@@ -64,6 +64,14 @@ class Settings(BaseSettings):
     paper_accounts: Annotated[tuple[PaperAccount, ...], NoDecode] = (PaperAccount("main", "margin", Decimal(100_000)),)
     paper_slippage_bps: float = Field(1.0, ge=0, le=1000)
     paper_volume_cap: float = Field(0.05, ge=0, le=1)
+    etrade_environment: Literal["off", "sandbox", "production", "simulator"] = "off"
+    etrade_consumer_key: str = Field("", repr=False)
+    etrade_consumer_secret: str = Field("", repr=False)
+    etrade_account_id: str = Field("", repr=False)
+    etrade_access_token: str = Field("", repr=False)
+    etrade_access_token_secret: str = Field("", repr=False)
+    etrade_simulator_url: str = "http://127.0.0.1:8189"
+    etrade_history: Literal["", "yahoo", "files", "simulated", "http"] = ""
 
     @property
     def files_dir(self) -> Path:
@@ -74,6 +82,11 @@ class Settings(BaseSettings):
     def store_dir(self) -> Path:
         """Candles kept from feeds."""
         return self.data_dir / "candles"
+
+    @property
+    def etrade_dir(self) -> Path:
+        """E*TRADE's sign-in, encrypted."""
+        return self.data_dir / "etrade"
 
     @property
     def people_url(self) -> str:
@@ -99,6 +112,23 @@ class Settings(BaseSettings):
         if not found or len({account.name for account in found}) < len(found):
             raise ValueError("PAPER_ACCOUNTS must name at least one account, and each name once")
         return found
+
+    @field_validator("etrade_account_id")
+    @classmethod
+    def _account_number(cls, value: str) -> str:
+        number = re.sub(r"[ -]", "", value)
+        if number and not re.fullmatch(r"[0-9]{8}", number, re.ASCII):
+            raise ValueError("an E*TRADE account number has 8 digits")
+        return number
+
+    @field_validator(
+        "etrade_consumer_key", "etrade_consumer_secret", "etrade_access_token", "etrade_access_token_secret"
+    )
+    @classmethod
+    def _no_spaces(cls, value: str) -> str:
+        if not re.fullmatch(r"[!-~]*", value := value.strip(), re.ASCII):
+            raise ValueError("keys and tokens are plain letters, digits and signs without spaces: copy it again")
+        return value
 
     @field_validator("data_source")
     @classmethod

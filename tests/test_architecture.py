@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 FLOORS = [
     {"domain"},
     {"indicators", "patterns", "risk_manager", "strategies", "filters", "backtester"},
-    {"etrade_client", "feeds", "brokers", "alerts", "model_manager", "performance_utils", "settings"},
+    {"etrade_client", "etrade", "feeds", "brokers", "alerts", "model_manager", "performance_utils", "settings"},
     {"trading_bot", "desk", "copytrading", "research", "ml_pipeline", "notifier", "simulator"},
     {"bootstrap"},
     {"streamlit_dashboard", "pages", "ui", "api"},

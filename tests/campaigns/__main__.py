@@ -6,10 +6,18 @@ import sys
 import time
 from pathlib import Path
 
-from tests.campaigns import candles, ledger_writers
+from tests.campaigns import candles, clicks, crashes, day, etrade_bodies, ledger_writers, stateful
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
-CAMPAIGNS = {"candles": candles.run, "ledger_writers": ledger_writers.run}
+CAMPAIGNS = {
+    "candles": candles.run,
+    "ledger_writers": ledger_writers.run,
+    "crashes": crashes.run,
+    "stateful": stateful.run,
+    "day": day.run,
+    "clicks": clicks.run,
+    "etrade_bodies": etrade_bodies.run,
+}
 
 
 def main(names: list[str]) -> int:
