@@ -131,8 +131,9 @@ def _choice(label: str, name: str, options: Mapping[Any, str], first: Any) -> No
 
 
 def _number(label: str, name: str, first: float | None, step: Decimal, decimals: int, *, hidden: bool = False) -> None:
-    if first is not None:
-        st.session_state.setdefault(f"tkt_{name}", first)
+    # A field is never left empty: a tick that interrupts the first run can lose what it began with.
+    if first is not None and st.session_state.get(f"tkt_{name}") is None:
+        st.session_state[f"tkt_{name}"] = first
     st.number_input(
         label,
         value=None,

@@ -69,7 +69,7 @@ def previewed(page: Page, url: str) -> None:
     """A ticket for one share, previewed and about to be placed."""
     page.goto(f"{url}/?symbol=KO")
     shares = page.locator(".st-key-tkt_fields").get_by_role("spinbutton").first
-    expect(shares).to_be_visible()
+    expect(shares).not_to_have_value("")
     page.get_by_role("button", name="Preview", exact=True).click()
     expect(place_button(page)).to_be_enabled()
 
