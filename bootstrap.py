@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import gc
 import logging
 import threading
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from domain.clock import Clock
 from domain.errors import DeskError, FeedUnavailable, LeaseHeld, SettingsError, UnknownName
 from domain.instruments import Instrument
 from domain.quotes import Quote
+from etrade.session import EtradeSession
 from performance_utils import Desk, bridge
 from trading_bot import Engine, Parts
 
@@ -90,7 +92,7 @@ def start() -> Desk:
 
 def place_of(here: Desk) -> Place:
     """Which trading desk belongs to this desk of market data."""
-    return places.paper(here.settings, here.market.name, here.market.simulated)
+    return places.paper(here.settings, here.market.price_source, here.market.simulated)
 
 
 def trading() -> Trading:
@@ -115,7 +117,16 @@ def engine_parts(here: Desk, where: str) -> Parts:
         functools.partial(_daily, here),
         simulated=here.market.simulated,
     )
-    return Parts(place, here.clock, broker, facts, poll_s=here.market.poll_s, where=where)
+    session = getattr(here.market.feed, "session", None)
+    return Parts(
+        place,
+        here.clock,
+        broker,
+        facts,
+        poll_s=here.market.poll_s,
+        where=where,
+        session=BridgedSession(session) if session is not None else None,
+    )
 
 
 async def _quotes(here: Desk, wanted: Sequence[Instrument]) -> dict[str, Quote]:
@@ -137,6 +148,39 @@ async def _daily(here: Desk, what: Instrument, bars: int) -> pd.DataFrame:
 async def _on_bridge(work: Coroutine[Any, Any, T]) -> T:
     """The market lives on the bridge's loop; the engine waits for it from its own."""
     return await asyncio.wrap_future(bridge().start(work))
+
+
+class BridgedSession:
+    """A sign-in that lives beside the feed, on the bridge's loop, for an engine on its own (`desk.session.Session`)."""
+
+    def __init__(
+        self, session: EtradeSession, across: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] | None = None
+    ) -> None:
+        self._session, self._across = session, across or _on_bridge
+
+    def status(self) -> dict[str, Any]:
+        return self._session.status().to_json()
+
+    def wished(self) -> set[str]:
+        return self._session.wished()
+
+    async def keep_alive(self) -> None:
+        await self._across(self._session.keep_alive())
+
+    async def link(self) -> str:
+        return str(await self._across(self._session.link()))
+
+    async def finish(self, code: str) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(one) for one in await self._across(self._session.finish(code))]
+
+    async def sign_out(self) -> None:
+        await self._across(self._session.sign_out())
+
+    async def check(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(one) for one in await self._across(self._session.check())]
+
+    async def release(self) -> None:
+        await self._across(self._session.release())
 
 
 class EmbeddedEngine:

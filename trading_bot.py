@@ -42,6 +42,7 @@ from desk.reader import Reader
 from desk.reconcile import reconcile, recover
 from desk.records import Waiting
 from desk.sending import hear, lapse, press_cancels, resolve
+from desk.session import Session
 from desk.supervisor import Supervisor
 from desk.switches import FLATTEN_WORD, stop_trading
 from desk.tools import Tools, random_id
@@ -70,7 +71,8 @@ _FIRST = {Kind.KILL: 0, Kind.CANCEL_ALL: 1, Kind.CANCEL: 2}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an engine is put together from. `poll_s` is how often the prices are worth asking for."""
+    """What an engine is put together from. `poll_s` is how often the prices are worth asking for; `session` the
+    broker's sign-in, where there is one."""
 
     place: Place
     clock: Clock
@@ -80,6 +82,7 @@ class Parts:
     where: str = "process"
     machine_clock: Clock = SystemClock()  # noqa: RUF009 - it has no state
     ids: Callable[[], str] = random_id
+    session: Session | None = None
 
 
 class Engine:
@@ -111,6 +114,7 @@ class Engine:
         self._ledger, self._looking = ledger, Database(parts.place.ledger_url, read_only=True)
         self._inbox, reader = Inbox(self._looking, parts.clock), Reader(self._looking, parts.clock)
         self._tools = Tools(parts.place, parts.clock, ledger, epoch, reader, parts.broker, parts.facts, parts.ids)
+        self._tools.session = parts.session
         parts.facts.tell = parts.broker.follow
         self._book = LiveBook(parts.place.live_path)
         self._valuation = Valuation(self._tools)
@@ -135,6 +139,7 @@ class Engine:
         self._looked_at = self._newest()
         await self._uncertain()
         await self._commands(urgent=True)
+        self._desk.signing_in.mind()
         await self._prices()
         await hear(self.tools)
         await self._commands(urgent=False)
@@ -185,6 +190,7 @@ class Engine:
             self._beat_now()
         with contextlib.suppress(DeskError):
             self._lease.release()
+        await self._desk.signing_in.close()
         self._looking.close()
         self._ledger.close()
         await self.parts.broker.close()
@@ -242,11 +248,11 @@ class Engine:
 
     async def _prices(self) -> None:
         now = self.parts.clock.now()
-        if now - self._asked_prices < timedelta(seconds=self.parts.poll_s):
+        if not _due(self._asked_prices, now, timedelta(seconds=self.parts.poll_s)):
             return
         self._asked_prices = now
         tools = self.tools
-        newer = await tools.facts.refresh(self._needed())
+        newer = await tools.facts.refresh(self._needed() | self._wished())
         if tools.facts.error:
             tools.note("prices", f"No prices: {tools.facts.error}")
         else:
@@ -261,7 +267,7 @@ class Engine:
     def _reconcile_due(self, now: datetime) -> bool:
         """Every minute; every five seconds while something differs, since it may have been on its way only."""
         wait = RECONCILE_AGAIN if self.tools.frozen or self.tools.blocked else RECONCILE_EVERY
-        return now - self._reconciled >= wait
+        return _due(self._reconciled, now, wait)
 
     def _needed(self) -> set[str]:
         """The symbols no turn can do without: held, or with an order open."""
@@ -269,9 +275,13 @@ class Engine:
         held = {symbol for account in reader.accounts() for symbol in reader.positions(account.name)}
         return held | {order.request.symbol for order in reader.open_orders()}
 
+    def _wished(self) -> set[str]:
+        """What other processes look at and only we may ask for."""
+        return self.tools.session.wished() if self.tools.session is not None else set()
+
     def _mark(self) -> None:
         """Signs of life, the curve and the breakers, once a second; a breaker that trips at once."""
-        if self.parts.clock.now() - self._beat >= BEAT_EVERY or self._valuation.tripped:
+        if _due(self._beat, self.parts.clock.now(), BEAT_EVERY) or self._valuation.tripped:
             self._beat_now()
 
     def _beat_now(self) -> None:
@@ -296,6 +306,7 @@ class Engine:
             ],
             "longest_unprotected_s": round(self.supervisor.longest_naked.total_seconds(), 3),
             "waiting_flatten": any(about.startswith("flatten") for about in self.tools.problems),
+            **({"etrade": self.tools.session.status()} if self.tools.session is not None else {}),
             "flatten_estimate": flatten_words(self._needed(), self.parts.clock.now(), self.parts.poll_s),
         }
 
@@ -309,6 +320,11 @@ class Engine:
         if len(self._faults) >= FAULTS_ALLOWED and self.tools.reader.trading_state().state is TradingState.ENABLED:
             with contextlib.suppress(DeskError), self.tools.write() as write:
                 stop_trading(write, KillLevel.PAUSE, reason="the engine keeps making mistakes", actor="engine")
+
+
+def _due(last: datetime, now: datetime, every: timedelta) -> bool:
+    """Whether `every` has gone by; a clock that was set back is no reason to wait until it has caught up."""
+    return not timedelta() <= now - last < every
 
 
 def flatten_words(symbols: Iterable[str], now: datetime, poll_s: float) -> str:

@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "indicators": "benchmarks.indicator_speed",
     "rerun": "benchmarks.rerun",
     "orders": "benchmarks.order_path",
+    "etrade": "benchmarks.etrade_poll",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

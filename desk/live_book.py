@@ -5,12 +5,9 @@ Only the engine writes. A reader gets what there is, and nothing where there is 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 
 from domain.quotes import Quote
@@ -27,7 +24,7 @@ class LiveBook:
 
     def write(self, quotes: Iterable[Quote]) -> None:
         """Newer quotes; a file that cannot be written is left: nothing of value is in it."""
-        rows = [(quote.symbol, _text(quote)) for quote in quotes]
+        rows = [(quote.symbol, quote.to_text()) for quote in quotes]
         if not rows:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,35 +46,9 @@ class LiveBook:
             return {}
         try:
             with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0.5)) as db:
-                return {symbol: _quote(symbol, body) for symbol, body in db.execute("SELECT symbol, body FROM quote")}
+                return {
+                    symbol: Quote.from_text(symbol, body)
+                    for symbol, body in db.execute("SELECT symbol, body FROM quote")
+                }
         except (sqlite3.Error, ValueError, KeyError):
             return {}
-
-
-def _text(quote: Quote) -> str:
-    amounts = {name: _plain(getattr(quote, name)) for name in ("last", "bid", "ask", "previous_close")}
-    more = {"time": quote.time.isoformat(), "volume": quote.volume, "delayed_s": quote.delayed_s}
-    return json.dumps({**amounts, **more, "source": quote.source})
-
-
-def _quote(symbol: str, body: str) -> Quote:
-    told = json.loads(body)
-    return Quote(
-        symbol,
-        datetime.fromisoformat(told["time"]),
-        Decimal(told["last"]),
-        told["source"],
-        bid=_amount(told["bid"]),
-        ask=_amount(told["ask"]),
-        volume=told["volume"],
-        previous_close=_amount(told["previous_close"]),
-        delayed_s=told["delayed_s"],
-    )
-
-
-def _plain(amount: Decimal | None) -> str | None:
-    return None if amount is None else str(amount)
-
-
-def _amount(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)

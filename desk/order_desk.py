@@ -17,6 +17,7 @@ from desk.claims import Claims, Wait
 from desk.closing import Closing
 from desk.placing import Placing
 from desk.records import Waiting
+from desk.signing_in import SigningIn
 from desk.submit import refused
 from desk.switches import Switches
 from desk.tools import Key, Tools
@@ -38,6 +39,7 @@ class OrderDesk:
         self._tools, self._claims = tools, Claims()
         closing, changing = Closing(tools, self._claims), Changing(tools, self._claims)
         placing, self._switches = Placing(tools, closing), Switches(tools, self._claims, valuation)
+        self.signing_in = SigningIn(tools)
         self._handlers: dict[Kind, Handler] = {
             Kind.PREVIEW: placing.preview,
             Kind.PLACE: placing.place,
@@ -50,6 +52,7 @@ class OrderDesk:
             Kind.RE_ARM: self._switches.re_arm,
             Kind.RESET_BREAKER: self._switches.reset_breaker,
             Kind.SET_LIMIT: self._switches.set_limit,
+            Kind.SIGN_IN: self.signing_in.do,
         }
 
     @property

@@ -34,10 +34,24 @@ class Place:
     def real_money(self) -> bool:
         return self.desk == "live"
 
+    @property
+    def accepts_delayed(self) -> bool:
+        """Whether orders may stand on late quotes: on paper, where the source has no others. E*TRADE's are late only
+        while an agreement is not signed, which is something to mend."""
+        return not self.real_money and not self.price_source.startswith("etrade")
+
+
+_WORDS = {
+    "simulated": "simulated prices",
+    "etrade": "prices from E*TRADE",
+    "etrade-sandbox": "E*TRADE sandbox prices",
+    "etrade-simulator": "simulated E*TRADE prices",
+}
+
 
 def paper(settings: Settings, source: str, simulated: bool) -> Place:
     """The paper desk over `source`: its own ledger, whatever DATABASE_URL says."""
-    name = "paper-simulated" if simulated else f"paper-{source}"
+    name = f"paper-{source}"
     address = settings.database_url.replace("{desk}", name.replace("-", "_"))
     return Place(
         desk="paper-simulated" if simulated else "paper",
@@ -46,6 +60,6 @@ def paper(settings: Settings, source: str, simulated: bool) -> Place:
         ledger_url=address or f"sqlite:///{settings.data_dir / f'ledger-{name}.db'}",
         live_path=settings.data_dir / f"live-{name}.db",
         halt_paths=(settings.data_dir / "HALT", settings.data_dir / f"HALT-{name}"),
-        words="PAPER · simulated prices" if simulated else f"PAPER · prices from {source}",
+        words=f"PAPER · {_WORDS.get(source, f'simulated prices ({source})' if simulated else f'prices from {source}')}",
         tone="paper",
     )

@@ -15,6 +15,7 @@ from desk.ledger import Ledger
 from desk.place import Place
 from desk.reader import Reader
 from desk.schema import EPOCH
+from desk.session import Session
 from desk.writing import Writing
 from domain.clock import Clock
 from domain.limits import Limits
@@ -36,6 +37,7 @@ class Tools:
     `peaks`     the highest equity of each account
     `heard`     the broker's fills that are in the ledger; `heard_until`: up to when it has told us everything
     `mapped`    the broker's orders that are in the ledger
+    `session`   the broker's sign-in; None where prices and broker need none
     """
 
     place: Place
@@ -54,6 +56,7 @@ class Tools:
     heard: set[str] = field(default_factory=set)
     heard_until: datetime = EPOCH
     mapped: set[str] = field(default_factory=set)
+    session: Session | None = None
 
     def now(self) -> datetime:
         return self.clock.now()

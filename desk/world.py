@@ -68,7 +68,7 @@ async def context(
         quote=quote,
         simulated=tools.facts.simulated,
         accept_simulated=tools.place.simulated,
-        accept_delayed=not tools.place.real_money,
+        accept_delayed=tools.place.accepts_delayed,
         equity=equity,  # type: ignore[arg-type]  # None where a price is missing: the gates refuse it
         day_start_equity=breaker.start_equity if breaker and breaker.start_equity else equity,  # type: ignore[arg-type]
         peak_equity=max(tools.peaks.get(account, ZERO), equity or ZERO),

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     RE_ARM = "re-arm"
     RESET_BREAKER = "reset breaker"
     SET_LIMIT = "set limit"
+    SIGN_IN = "sign in"
 
 
 class CommandState(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -67,3 +68,33 @@ class Quote:
     def change(self) -> Decimal | None:
         """Since the previous regular close, as a fraction."""
         return self.last / self.previous_close - 1 if self.previous_close else None
+
+    def to_text(self) -> str:
+        """As JSON, for another process; without the minute that forms."""
+        amounts = {name: _plain(getattr(self, name)) for name in ("last", "bid", "ask", "previous_close")}
+        more = {"time": self.time.isoformat(), "volume": self.volume, "delayed_s": self.delayed_s}
+        return json.dumps({**amounts, **more, "source": self.source})
+
+    @classmethod
+    def from_text(cls, symbol: str, body: str) -> Quote:
+        """What `to_text` wrote; ValueError or KeyError for anything else."""
+        told = json.loads(body)
+        return cls(
+            symbol,
+            datetime.fromisoformat(told["time"]),
+            Decimal(told["last"]),
+            told["source"],
+            bid=_amount(told["bid"]),
+            ask=_amount(told["ask"]),
+            volume=told["volume"],
+            previous_close=_amount(told["previous_close"]),
+            delayed_s=told["delayed_s"],
+        )
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount)
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

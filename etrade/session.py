@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from domain.clock import Clock
 from domain.errors import DeskError, FeedUnavailable, SignInNeeded
+from domain.instruments import instrument
 from etrade.accounts import Account, Balance
 from etrade.doctor import Check, doctor
 from etrade.errors import EtradeError, SignInAgain
@@ -65,7 +66,8 @@ class ModuleLeft:
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
     """How it stands, as may be shown and kept. `state` is live, idle, dead, key refused, none, or elsewhere where
-    another process owns it; `seconds_left` until midnight in New York; `problem` the last one, in plain words."""
+    another process owns it; `seconds_left` until midnight in New York; `problem` the last one, in plain words;
+    `account` the one to use, or how many there are where none was named."""
 
     environment: str
     label: str
@@ -119,6 +121,7 @@ class EtradeSession:
         self._asked: RequestToken | None = None
         self._problem = ""
         self._accounts: tuple[AccountSeen, ...] = ()
+        self._balances: dict[str, Balance] = {}
         self._account = ""
         self._budget: tuple[ModuleLeft, ...] = ()
 
@@ -182,11 +185,16 @@ class EtradeSession:
         )
 
     async def _begin(self, client: EtradeClient) -> None:
-        settings = self._settings
-        if settings.etrade_access_token and settings.etrade_access_token_secret:
-            await client.take_over(settings.etrade_access_token, settings.etrade_access_token_secret)
+        """A token in `.env` is taken over, once; then what a sign-in shows is read."""
+        token, secret = self._settings.etrade_access_token, self._settings.etrade_access_token_secret
+        if token and secret and client.sign_in().state is not TokenState.KEY_REFUSED:
+            await client.take_over(token, secret)
         if client.sign_in().usable:
             await self._look(client)
+
+    def _forget(self) -> None:
+        self._accounts, self._account = (), ""
+        self._balances.clear()
 
     # Signing in and out
 
@@ -209,7 +217,7 @@ class EtradeSession:
     async def sign_out(self) -> None:
         """End the sign-in here and at E*TRADE."""
         client = await self._mine()
-        self._accounts, self._account = (), ""
+        self._forget()
         if client.sign_in().usable:
             await self._kept(client.revoke())
 
@@ -218,9 +226,12 @@ class EtradeSession:
         if not await self.claim():
             return
         client = self.client
-        await self._tried(client.keep_awake())
+        if client.sign_in().usable:
+            await self._tried(client.keep_awake())
+        else:
+            await self._tried(self._begin(client))
         if not client.sign_in().usable:
-            self._accounts, self._account = (), ""
+            self._forget()
         elif not self._accounts:
             await self._tried(self._look(client))
         self._count()
@@ -303,7 +314,7 @@ class EtradeSession:
                 if age > WISHES_LAST_S:
                     path.unlink(missing_ok=True)
                 elif path.stem != str(os.getpid()):
-                    found |= {str(symbol) for symbol in told["symbols"][:MOST_WISHES]}
+                    found |= {instrument(symbol).symbol for symbol in told["symbols"][:MOST_WISHES]}
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return found
@@ -320,12 +331,11 @@ class EtradeSession:
         accounts = [one for one in await client.accounts() if one.usable]
         number = self._settings.etrade_account_id
         chosen = next((one for one in accounts if one.number == number), accounts[0] if len(accounts) == 1 else None)
-        self._accounts = tuple(_seen(one) for one in accounts)
-        self._account = chosen.masked if chosen else accounts[0].masked if accounts and not number else ""
-        balances: dict[str, Balance] = {}
+        self._accounts = tuple(_seen(one, self._balances.get(one.key)) for one in accounts)
+        self._account = chosen.masked if chosen else f"{len(accounts)} accounts" if accounts else "no account"
         for one in accounts:
-            balances[one.key] = await client.balance(one.key)
-            self._accounts = tuple(_seen(each, balances.get(each.key)) for each in accounts)
+            self._balances[one.key] = await client.balance(one.key)
+            self._accounts = tuple(_seen(each, self._balances.get(each.key)) for each in accounts)
 
     async def _kept(self, work: Any) -> Any:
         """What `work` gives; its error is kept as the last problem on its way up."""

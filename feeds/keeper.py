@@ -55,9 +55,9 @@ class Keeper:
                 self._thread = threading.Thread(target=self._work, name="keeper")
                 self._thread.start()
 
-    def waiting(self, of: Instrument, tf: Timeframe) -> list[pd.DataFrame]:
-        """Frames not on disk yet, the newest fetch first."""
-        return [f.candles for f in reversed(self._mine(of, tf))]
+    def waiting(self, of: Instrument, tf: Timeframe) -> list[tuple[pd.DataFrame, str]]:
+        """Frames not on disk yet and their sources, the newest fetch first."""
+        return [(f.candles, f.source) for f in reversed(self._mine(of, tf))]
 
     def covered(self, of: Instrument, tf: Timeframe) -> list[Span]:
         """Spans that were asked and answered and are not on disk yet."""

@@ -103,6 +103,11 @@ class Market:
         return self.feed.name
 
     @property
+    def price_source(self) -> str:
+        """Whose prices these are, as a ledger is named for them."""
+        return str(getattr(self.feed, "price_source", self.feed.name))
+
+    @property
     def label(self) -> str:
         return self.feed.label
 
@@ -232,8 +237,9 @@ class Market:
         if self.feed.simulated:
             if len(own):
                 return Answer(between(own, start, end), (_FILES,), notes)
-            found = await self.feed.candles(of, tf, start, end)
-            return Answer(found, (self.feed.name,), notes, simulated=True, live=True)
+            parts = await self._asked_feed(of, tf, Span(start, end))
+            names = tuple(name for name, bars in parts if len(bars)) or (self.feed.name,)
+            return Answer(_in_order(parts), names, notes, simulated=True, live=True)
         if self.feed.name == _FILES and own.empty and await self._last_held(of, tf) is None:
             await self.files.candles(of, tf, start, end)  # says in words why there is nothing
         return await self._real(of, tf, Span(start, end), own, notes)
@@ -281,15 +287,26 @@ class Market:
         before = await asyncio.to_thread(self._bar_before, of, tf, span)
         try:
             start = span.start if before is None else before[0]
-            found = await self.feed.candles(of, tf, start, span.end)
-            if before is not None and _restated(found, before):
+            parts = await self._asked_feed(of, tf, Span(start, span.end))
+            if before is not None and any(_restated(found, before) for _, found in parts):
                 await asyncio.to_thread(self.keeper.flush)
                 await asyncio.to_thread(self.store.set_aside, of, tf, "was restated, as after a split")
-                found = await self.feed.candles(of, tf, span.start, span.end)
-            self.keeper.add(of, tf, found, self.feed.name, Span(span.start, self._answered(of, tf, span, found)))
+                parts = await self._asked_feed(of, tf, span)
+            # The first one has the past: where it ends, what others give may still have holes.
+            covered = Span(span.start, self._answered(of, tf, span, parts[0][1]))
+            for name, found in parts:
+                if len(found) or name == parts[0][0]:
+                    self.keeper.add(of, tf, found, name, covered)
         except DeskError as error:
             return error
         return None
+
+    async def _asked_feed(self, of: Instrument, tf: Timeframe, span: Span) -> list[tuple[str, pd.DataFrame]]:
+        """The feed's bars by the name they are kept under: its own, unless it tells several sources apart."""
+        if by_source := getattr(self.feed, "candles_by_source", None):
+            parts: list[tuple[str, pd.DataFrame]] = await by_source(of, tf, span.start, span.end)
+            return parts
+        return [(self.feed.name, await self.feed.candles(of, tf, span.start, span.end))]
 
     async def _settled(self, of: Instrument, tf: Timeframe) -> None:
         """Wait until this series' own bars are on disk, where some are on their way."""
@@ -306,7 +323,7 @@ class Market:
             return own, np.full(len(own), _FILES, dtype=object)
         kept = self.store.load(of, tf, start, end)
         layers = [(own, np.full(len(own), _FILES, dtype=object))]
-        layers += [(between(f, start, end), np.full(len(f), self.feed.name)) for f in self.keeper.waiting(of, tf)]
+        layers += [(between(f, start, end), np.full(len(f), n)) for f, n in self.keeper.waiting(of, tf)]
         layers += [(kept.candles, np.asarray(kept.sources, dtype=object))]
         bars, names = _stacked([(f, n[: len(f)]) for f, n in layers if len(f)])
         order = np.argsort(nanos(bars), kind="stable")
@@ -357,7 +374,7 @@ class Market:
         if last is None or last >= span.start:
             return None
         kept = self.store.load(of, tf, last, span.start)
-        if kept.candles.empty or kept.sources[-1] != self.feed.name:
+        if kept.candles.empty or kept.sources[-1] not in getattr(self.feed, "sources", (self.feed.name,)):
             return None
         _, notes = self._within_reach(tf, Span(last, span.end))
         return None if notes else (last, float(kept.candles["close"].iloc[-1]))
@@ -413,6 +430,13 @@ def _stacked(layers: list[tuple[pd.DataFrame, Any]]) -> tuple[pd.DataFrame, Any]
         if new.any():
             bars, names = pd.concat([bars, frame[new]]), np.r_[names, said[new]]
     return bars, names
+
+
+def _in_order(parts: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    full = [bars for _, bars in parts if len(bars)]
+    if len(full) < 2:
+        return full[0] if full else empty()
+    return pd.concat(full).sort_index()
 
 
 def _restated(found: pd.DataFrame, before: tuple[datetime, float]) -> bool:

@@ -19,6 +19,7 @@ from desk.ledger import Ledger
 from desk.live_book import LiveBook
 from desk.place import Place, paper
 from desk.reader import Reader
+from desk.records import EngineStatus
 from domain.breaker import Breaker
 from domain.clock import ManualClock
 from domain.commands import Kind
@@ -30,7 +31,7 @@ from tests.conftest import ROOT
 from tests.ledgers import NOW, fill, founded, order, working
 from tests.test_live import get
 from ui import live, moved_lines
-from ui.desk_state import desk_state
+from ui.desk_state import desk_state, etrade_words
 
 D = Decimal
 
@@ -367,3 +368,17 @@ def test_flattening_without_its_word_asks_nothing(home: Path) -> None:
 
     assert bootstrap.trading().inbox.pending() == []
     ledger.close()
+
+
+def test_the_sign_in_is_one_line_of_the_bar() -> None:
+    told = {"label": "E*TRADE", "account": "••••9377", "signed_in": True, "owner": True, "seconds_left": 18_725.0}
+
+    def line(**changed: object) -> object:
+        status = EngineStatus("engine 1 on here", 1, NOW, NOW, "ready", {"etrade": {**told, **changed}})
+        return etrade_words(status)
+
+    assert line() == {"tone": "good", "words": "E*TRADE ••••9377 · signed in, 5 h 12 min left"}
+    assert line(signed_in=False) == {"tone": "bad", "words": "E*TRADE: sign in"}
+    assert line(signed_in=False, owner=False) == {"tone": "warn", "words": "E*TRADE: another process has it"}
+    assert etrade_words(EngineStatus("engine 1 on here", 1, NOW, NOW, "ready")) is None
+    assert etrade_words(None) is None

@@ -19,8 +19,11 @@ from domain.clock import ManualClock
 from domain.errors import UnknownName
 from domain.instruments import Instrument, instrument
 from domain.quotes import Quote
+from etrade.vault import Vault, file_key
 from feeds.base import Feed
 from settings import Settings
+from simulator.running import running
+from tests.etrade_person import code_of
 
 AAPL, MSFT, NOBODY = instrument("AAPL"), instrument("MSFT"), instrument("ZZZZ")
 NOW = datetime(2026, 11, 20, 15, 32, tzinfo=UTC)  # a Friday, 10:32 New York
@@ -82,7 +85,18 @@ async def http(settings: Settings, clock: ManualClock) -> AsyncIterator[Feed]:
     await runner.cleanup()
 
 
-ARRANGED = {"simulated": simulated, "files": files, "yahoo": yahoo, "http": http}
+async def etrade(settings: Settings, clock: ManualClock) -> AsyncIterator[Feed]:
+    with running(at=NOW) as sim:
+        for symbol in ("AAPL", "MSFT"):
+            sim.price(symbol, "100.00")
+        wish = {"etrade_environment": "simulator", "etrade_simulator_url": sim.url}
+        chosen = settings.model_copy(update=wish)
+        feed = registry.part("feeds", "etrade")(chosen, clock, store=Vault(chosen.etrade_dir, file_key))
+        await feed.session.finish(await asyncio.to_thread(code_of, await feed.session.link()))
+        yield feed
+
+
+ARRANGED = {"simulated": simulated, "files": files, "yahoo": yahoo, "http": http, "etrade": etrade}
 
 
 @pytest.fixture

@@ -101,3 +101,12 @@ def test_refused_files_are_listed_with_the_cure(home: Path) -> None:
     refused = at.dataframe[0].value
     assert list(refused["File"]) == ["AAPL.csv"]
     assert refused["Row"][0] == "2"
+
+
+def test_etrade_that_is_off_says_what_to_write_where() -> None:
+    at = AppTest.from_file(str(ROOT / "pages" / "settings.py"), default_timeout=60)
+    at.query_params["tab"] = "E*TRADE"
+    at.run()
+
+    assert not at.exception, at.exception
+    assert any("ETRADE_CONSUMER_KEY" in text.value for text in at.markdown)

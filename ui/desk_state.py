@@ -60,8 +60,10 @@ def _read(trading: bootstrap.Trading, account: str, symbol: str) -> dict[str, An
     stand = trading_words(reader.trading_state(info.name if info else ""), halt_level(trading.place.halt_paths))
     if stand["level"] == KillLevel.FLATTEN and not any(reader.positions(one.name) for one in known):
         stand["words"] = "FLAT AND STOPPED"
+    engine = reader.engine()
     found: dict[str, Any] = {
-        "engine": engine_words(reader.engine(), now, reader.queued()),
+        "engine": engine_words(engine, now, reader.queued()),
+        "etrade": etrade_words(engine),
         "trading": stand,
         "accounts": [{"name": one.name, "kind": one.kind} for one in known],
         "account": None,
@@ -86,6 +88,7 @@ def _unreadable(trading: bootstrap.Trading, error: Exception) -> dict[str, Any]:
     control = Control(TradingState.DISABLED, reason=said)
     return {
         "engine": {**engine_words(None, trading.clock.now(), 0), "state": "unknown", "words": "Engine: not known"},
+        "etrade": None,
         "trading": trading_words(control, _file(trading)) | {"words": "DISABLED", "why": said},
         "accounts": [],
         "account": None,
@@ -123,6 +126,20 @@ def engine_words(status: EngineStatus | None, now: datetime, queued: int) -> dic
         "flatten_estimate": str(details.get("flatten_estimate") or ""),
         "queued": queued,
     }
+
+
+def etrade_words(status: EngineStatus | None) -> dict[str, str] | None:
+    """One line about the sign-in at E*TRADE; None where this desk needs none."""
+    told = status.details.get("etrade") if status else None
+    if not told:
+        return None
+    name = f"{told['label']} {told['account']}".strip()
+    if told["signed_in"]:
+        hours, minutes = divmod(max(0, int(told["seconds_left"] // 60)), 60)
+        return {"tone": "good", "words": f"{name} · signed in, {hours} h {minutes:02} min left"}
+    if not told["owner"]:
+        return {"tone": "warn", "words": f"{told['label']}: another process has it"}
+    return {"tone": "bad", "words": f"{told['label']}: sign in"}
 
 
 def _runs(status: EngineStatus) -> str:

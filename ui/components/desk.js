@@ -32,6 +32,11 @@ function engineLine(feed) {
   return `<p class="dk-engine ${e.state === 'unknown' ? 'bad' : e.saying === 'ready' ? 'good' : 'warn'}">${escapeText(e.words)}</p>`;
 }
 
+function etradeLine(feed) {
+  const t = feed.state?.etrade;
+  return !t || feed.engine()?.silent ? '' : `<p class="dk-engine ${t.tone}">${escapeText(t.words)}</p>`;
+}
+
 function side(feed) {
   const s = feed.state;
   if (!s) return `<div class="dk-mode">Desk</div><p class="dk-dim">${feed.lost ? escapeText(feed.lostWords()) : 'Asking the desk …'}</p>`;
@@ -46,7 +51,7 @@ function side(feed) {
       row('Trading', `<span class="dk-pill ${tradingTone(t)}" title="${escapeText(t.why)}">${escapeText(t.words)}</span>`) + '</dl>');
     if (a.without_stop.length) parts.push(`<p class="dk-note"><b>NO STOP</b> ${escapeText(a.without_stop.join(', '))}</p>`);
   } else parts.push('<dl>' + row('Trading', `<span class="dk-pill ${tradingTone(t)}">${escapeText(t.words)}</span>`) + '</dl>', s.trouble ? '' : '<p class="dk-dim">No account yet: the engine opens it.</p>');
-  return parts.join('') + engineLine(feed) + (t.stopped ? '<button type="button" class="dk-press" data-press="arm">Re-arm…</button>' : '');
+  return parts.join('') + engineLine(feed) + etradeLine(feed) + (t.stopped ? '<button type="button" class="dk-press" data-press="arm">Re-arm…</button>' : '');
 }
 
 function strip(feed, bar) {
