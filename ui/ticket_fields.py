@@ -131,12 +131,12 @@ def _choice(label: str, name: str, options: Mapping[Any, str], first: Any) -> No
 
 
 def _number(label: str, name: str, first: float | None, step: Decimal, decimals: int, *, hidden: bool = False) -> None:
-    # A field is never left empty: a tick that interrupts the first run can lose what it began with.
+    # Said twice, as state and as default: a tick that interrupts the first run can lose the one, and the field was empty.
     if first is not None and st.session_state.get(f"tkt_{name}") is None:
         st.session_state[f"tkt_{name}"] = first
     st.number_input(
         label,
-        value=None,
+        value=first,
         step=float(step),
         format=f"%.{decimals}f",
         key=f"tkt_{name}",
