@@ -131,7 +131,7 @@ def _choice(label: str, name: str, options: Mapping[Any, str], first: Any) -> No
 
 
 def _number(label: str, name: str, first: float | None, step: Decimal, decimals: int, *, hidden: bool = False) -> None:
-    # Said twice, as state and as default: a tick that interrupts the first run can lose the one, and the field was empty.
+    # Said twice, as state and as default: a tick that interrupts the first run can lose the one, and it came up empty.
     if first is not None and st.session_state.get(f"tkt_{name}") is None:
         st.session_state[f"tkt_{name}"] = first
     st.number_input(
