@@ -126,7 +126,9 @@ def test_from_the_link_to_etrades_quotes_on_the_chart(desk: Server, page: Page) 
 
 def test_signing_out_says_so_everywhere_and_a_wrong_code_is_explained(desk: Server, page: Page) -> None:
     page.goto(desk.url + TAB)
-    if page.get_by_role("heading", name="Nobody is signed in").count():
+    nobody = page.get_by_role("heading", name="Nobody is signed in")
+    expect(nobody.or_(page.get_by_role("button", name="Sign out")).first).to_be_visible()
+    if nobody.count():
         signed_in(page, desk)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in again")).to_be_visible()
