@@ -69,6 +69,8 @@ def people() -> People:
 def effective_settings() -> settings_file.Settings:
     """The environment's settings with what was chosen on the settings page laid over them."""
     settings = settings_file.load()
+    if settings.trading == "etrade":  # its orders stand on E*TRADE's own prices, whatever was chosen on paper
+        return settings.model_copy(update={"data_source": "etrade"})
     chosen = people().preference("data_source")
     if chosen is None:
         return settings
@@ -92,7 +94,7 @@ def start() -> Desk:
 
 def place_of(here: Desk) -> Place:
     """Which trading desk belongs to this desk of market data."""
-    return places.paper(here.settings, here.market.price_source, here.market.simulated)
+    return places.of(here.settings, here.market.price_source, here.market.simulated)
 
 
 def trading() -> Trading:
@@ -109,15 +111,16 @@ def _trading(here: Desk) -> Trading:
 
 def engine_parts(here: Desk, where: str) -> Parts:
     """An engine for the desk of this data source: its place, its broker, its prices."""
-    place = place_of(here)
-    broker = registry.part("brokers", "paper")(here.settings, here.clock, place.name)
+    place, session = place_of(here), getattr(here.market.feed, "session", None)
+    # Only a desk that trades there is given the line to it.
+    line = {"session": session, "across": _on_bridge} if place.broker == "etrade" else {}
+    broker = registry.part("brokers", place.broker)(here.settings, here.clock, place.name, **line)
     facts = Facts(
         here.clock,
         functools.partial(_quotes, here),
         functools.partial(_daily, here),
         simulated=here.market.simulated,
     )
-    session = getattr(here.market.feed, "session", None)
     return Parts(
         place,
         here.clock,
@@ -262,6 +265,10 @@ def choose_source(name: str) -> Desk:
     changes nothing."""
     global _started, _fallen_back
     registry.check_name("feeds", name)
+    if settings_file.load().trading == "etrade" and name != "etrade":
+        raise SettingsError(
+            f"TRADING=etrade stands on E*TRADE's own prices: set TRADING=paper in .env to trade on paper over {name}."
+        )
     with _starting:
         new = Desk(effective_settings().model_copy(update={"data_source": name}))
         people().prefer("data_source", name)
@@ -280,6 +287,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """Around the server's life: open the desk before the first visitor, then move what was imported out of the
     garbage collector's sight, since Streamlit forces a full collection after every rerun."""
     here = start()
+    place_of(here)  # a desk that cannot be is said at the start, not on every page
     # Streamlit would read `pages/` by itself until somebody has opened the front door, and draw a menu of its own.
     PagesManager.uses_pages_directory = False
     gc.collect()

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     chart_bars: int = Field(500, ge=50, le=1000)
     database_url: str = Field("", repr=False)
     engine: Literal["auto", "off"] = "auto"
+    trading: Literal["paper", "etrade"] = "paper"
     paper_accounts: Annotated[tuple[PaperAccount, ...], NoDecode] = (PaperAccount("main", "margin", Decimal(100_000)),)
     paper_slippage_bps: float = Field(1.0, ge=0, le=1000)
     paper_volume_cap: float = Field(0.05, ge=0, le=1)
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     etrade_access_token: str = Field("", repr=False)
     etrade_access_token_secret: str = Field("", repr=False)
     etrade_simulator_url: str = "http://127.0.0.1:8189"
+    etrade_list_lag_s: float = Field(30.0, ge=0, le=600)
     etrade_history: Literal["", "yahoo", "files", "simulated", "http"] = ""
 
     @property

@@ -27,11 +27,13 @@ from typing import Any
 
 import settings as settings_file
 from brokers.base import Broker
+from desk import arming
 from desk.authority import LOCAL_OWNER
 from desk.crash import crash_point
 from desk.database import Database
 from desk.facts import Facts
 from desk.halt import halt_level, write_halt
+from desk.hearing import hear
 from desk.inbox import Inbox
 from desk.lease import Lease
 from desk.ledger import Ledger
@@ -41,7 +43,8 @@ from desk.place import Place
 from desk.reader import Reader
 from desk.reconcile import reconcile, recover
 from desk.records import Waiting
-from desk.sending import hear, lapse, press_cancels, resolve
+from desk.resolving import resolve, uncertain
+from desk.sending import lapse, press_cancels
 from desk.session import Session
 from desk.supervisor import Supervisor
 from desk.switches import FLATTEN_WORD, stop_trading
@@ -50,7 +53,7 @@ from desk.valuation import Valuation
 from domain.calendars import NEW_YORK, Phase
 from domain.clock import Clock, SystemClock, monotonic
 from domain.commands import Command, Kind
-from domain.errors import DeskError, Fenced, LeaseHeld, LedgerBusy
+from domain.errors import BrokerUnavailable, DeskError, Fenced, LeaseHeld, LedgerBusy, SignInNeeded
 from domain.instruments import instrument
 from domain.trading_state import KillLevel, TradingState
 
@@ -62,9 +65,14 @@ BEAT_EVERY = timedelta(seconds=1)
 RENEW_EVERY = timedelta(seconds=4)
 RECONCILE_EVERY = timedelta(seconds=60)
 RECONCILE_AGAIN = timedelta(seconds=5)
+READY_AGAIN = timedelta(seconds=5)
 MOST_COMMANDS = 50
 FAULTS_ALLOWED = 5
 FAULTS_WITHIN = timedelta(seconds=60)
+_WAITING = {
+    "signed out": "SIGNED OUT: nothing can be sent, no entry and no exit. Stops that rest at the broker stay and work.",
+    "recovering": "Not ready, nothing is sent:",
+}
 # Kill commands first, then what looks or undoes: a stop never waits behind a purchase.
 _FIRST = {Kind.KILL: 0, Kind.CANCEL_ALL: 1, Kind.CANCEL: 2}
 
@@ -92,7 +100,8 @@ class Engine:
         self.parts = parts
         self.name = f"{'dashboard' if parts.where == 'dashboard' else 'engine'} {os.getpid()} on {socket.gethostname()}"
         self._tools: Tools | None = None
-        self._asked_prices = self._beat = self._renewed = self._reconciled = datetime.min.replace(tzinfo=NEW_YORK)
+        long_ago = datetime.min.replace(tzinfo=NEW_YORK)
+        self._asked_prices = self._beat = self._renewed = self._reconciled = self._tried = long_ago
         self._faults: list[datetime] = []
         self._looked_at = 0
         self._state = "recovering"
@@ -122,9 +131,23 @@ class Engine:
         self.supervisor = Supervisor(self._tools)
         self._started = parts.clock.now()
         self._beat_now()
-        await recover(self._tools)
+        if (picked := reader.arming().account) and parts.place.needs_arming:
+            parts.broker.use(picked)
+        await self._become_ready()
+
+    async def _become_ready(self) -> None:
+        """Recover, or say what is waited for; then nothing is sent until the next try has gone well."""
+        tools, self._tried = self.tools, self.parts.clock.now()
+        try:
+            await recover(tools)
+        except (BrokerUnavailable, SignInNeeded) as error:
+            self._state = "signed out" if isinstance(error, SignInNeeded) else "recovering"
+            tools.ready, tools.waits = False, str(error)
+            tools.note("ready", f"{_WAITING[self._state]} {error}")
+            return
+        tools.clear("ready")
         self._valuation.begin()
-        self._state = "ready"
+        self._state, self._reconciled = "ready", self.parts.clock.now()
 
     @property
     def tools(self) -> Tools:
@@ -137,15 +160,19 @@ class Engine:
         self._obey_file()
         crash_point("turn_begins")
         self._looked_at = self._newest()
-        await self._uncertain()
+        await self._stay_ready()
+        if self.tools.ready:
+            await self._uncertain()
         await self._commands(urgent=True)
         self._desk.signing_in.mind()
         await self._prices()
-        await hear(self.tools)
+        if self.tools.ready:
+            await hear(self.tools)
         await self._commands(urgent=False)
-        await self._desk.enforce()
-        await self.supervisor.turn(self._desk.claims)
-        await press_cancels(self.tools)
+        if self.tools.ready:
+            await self._desk.enforce()
+            await self.supervisor.turn(self._desk.claims)
+            await press_cancels(self.tools)
         await self._commands(urgent=False, again=True)
         self._mark()
         self.tools.clear("turn")
@@ -202,6 +229,20 @@ class Engine:
         if now - self._renewed >= RENEW_EVERY:
             self._lease.renew()
             self._renewed = now
+
+    async def _stay_ready(self) -> None:
+        """A sign-in that died is noticed, and everything looked at again once there is a new one."""
+        tools = self.tools
+        if tools.ready and self.parts.place.needs_arming and tools.session is not None:
+            status = tools.session.status()
+            if not status["signed_in"]:
+                tools.signed_out(str(status["said"]))
+        if tools.ready:
+            return
+        if self._state == "ready":
+            self._state, self._tried = "signed out", datetime.min.replace(tzinfo=NEW_YORK)
+        if _due(self._tried, self.parts.clock.now(), READY_AGAIN):
+            await self._become_ready()
 
     def _obey_file(self) -> None:
         """A HALT file is latched into the ledger; it holds even where the ledger says something milder."""
@@ -260,13 +301,15 @@ class Engine:
         self._book.write(newer)
         if newer:
             self._valuation.mark()
-        if self._reconcile_due(now):
-            self._reconciled = now
+        if tools.ready and (tools.look_again or self._reconcile_due(now)):
+            self._reconciled, tools.look_again = now, False
             await reconcile(tools)
 
     def _reconcile_due(self, now: datetime) -> bool:
-        """Every minute; every five seconds while something differs, since it may have been on its way only."""
-        wait = RECONCILE_AGAIN if self.tools.frozen or self.tools.blocked else RECONCILE_EVERY
+        """Every minute; every five seconds while something differs, since it may have been on its way only, and until
+        they have agreed once."""
+        soon = self.tools.frozen or self.tools.blocked or not self.tools.compared
+        wait = RECONCILE_AGAIN if soon else RECONCILE_EVERY
         return _due(self._reconciled, now, wait)
 
     def _needed(self) -> set[str]:
@@ -287,7 +330,7 @@ class Engine:
     def _beat_now(self) -> None:
         self._beat = self.parts.clock.now()
         with self.tools.write() as write:
-            if self._state != "recovering":
+            if self.tools.ready:
                 self._valuation.write(write)
             write.beat(self.name, self._said_state(), started=self._started, details=self._details())
 
@@ -304,10 +347,28 @@ class Engine:
                 {"account": n.account, "symbol": n.symbol, "quantity": str(n.quantity), "since": n.since.isoformat()}
                 for n in naked
             ],
+            **self._outside(),
             "longest_unprotected_s": round(self.supervisor.longest_naked.total_seconds(), 3),
             "waiting_flatten": any(about.startswith("flatten") for about in self.tools.problems),
             **({"etrade": self.tools.session.status()} if self.tools.session is not None else {}),
             "flatten_estimate": flatten_words(self._needed(), self.parts.clock.now(), self.parts.poll_s),
+        }
+
+    def _outside(self) -> dict[str, Any]:
+        """What a broker of the real world brings with it."""
+        tools = self.tools
+        if not self.parts.place.needs_arming:
+            return {}
+        return {
+            "arming": arming.told(tools),
+            "uncertain": uncertain(tools),
+            "differences": tools.differing,
+            "outside": [
+                {"account": info.name, "symbol": symbol, "quantity": f"{p.outside.normalize():f}"}
+                for info in tools.reader.accounts()
+                for symbol, p in sorted(tools.reader.positions(info.name).items())
+                if p.outside
+            ],
         }
 
     def _survive(self, error: Exception) -> None:

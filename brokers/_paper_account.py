@@ -125,7 +125,9 @@ class Standing:
         """The account as the port tells it."""
         positions = {symbol: held.quantity for symbol, held in self.positions.items() if held.quantity}
         bought = frozenset(symbol for symbol in self.bought_unsettled if positions.get(symbol, ZERO) > 0)
-        return BrokerAccount(self.name, self.kind, self.cash, self.settled, self.buying_power, positions, bought)
+        costs = {symbol: self.positions[symbol].cost for symbol in positions}
+        figures = (self.cash, self.settled, self.buying_power)
+        return BrokerAccount(self.name, self.kind, *figures, positions, costs, bought_unsettled=bought)
 
 
 def settlement(instrument: Instrument, traded: datetime) -> datetime | None:

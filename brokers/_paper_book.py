@@ -166,7 +166,8 @@ class Book:
         account = self.account(fill.account)
         assert account is not None, "an order's account exists"
         self._run("UPDATE account SET cash = ? WHERE name = ?", str(account.cash + fill.cash), fill.account)
-        held = self.positions(fill.account).get(fill.symbol, Position(fill.account, fill.symbol)).after(fill)
+        before = self.positions(fill.account).get(fill.symbol, Position(fill.account, fill.symbol))
+        held = before.after(fill)
         moved = (str(held.quantity), str(held.cost), str(held.realised), str(held.fees))
         self._run("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?, ?, ?)", held.account, held.symbol, *moved)
 
@@ -294,8 +295,8 @@ def _opened(row: sqlite3.Row) -> Opened:
 
 
 def _position(row: sqlite3.Row) -> Position:
-    amounts = (Decimal(row[name]) for name in ("quantity", "cost", "realised", "fees"))
-    return Position(row["account"], row["symbol"], *amounts)
+    amounts = [Decimal(row[name]) for name in ("quantity", "cost", "realised", "fees")]
+    return Position(row["account"], row["symbol"], *amounts, ours=amounts[0])  # everything here is its own
 
 
 def _fill(row: sqlite3.Row) -> BrokerFill:

@@ -19,7 +19,7 @@ from brokers._paper_book import Book, Opened
 from brokers._paper_file import PaperFile
 from brokers._paper_orders import Kept, group_faults, stepped, units
 from brokers._paper_tape import Tape, readable
-from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, Estimate
+from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, CashMove, Estimate, Prepared
 from domain.calendars import NEW_YORK, Phase
 from domain.clock import Clock
 from domain.context import AccountKind
@@ -50,6 +50,11 @@ class PaperBroker:
     real_money = False
     oco = True
     echoes_ids = True
+    tells_fills = True
+    polled = False
+    fence_s = 0.0
+    list_lag_s = 0.0
+    clock_skew_s = 0.0
 
     def __init__(self, settings: Settings, clock: Clock, desk: str) -> None:
         """Opens the file, or makes it with the accounts in the settings. SettingsError: the file is not ours;
@@ -64,6 +69,13 @@ class PaperBroker:
 
     # What it has
 
+    def account_names(self) -> tuple[str, ...]:
+        """None to pick from: all are traded side by side."""
+        return ()
+
+    def use(self, account: str) -> None:
+        """Nothing: all are."""
+
     async def accounts(self) -> list[BrokerAccount]:
         self._expire()
         with self._book.read():
@@ -77,6 +89,10 @@ class PaperBroker:
     async def fills(self, since: datetime) -> list[BrokerFill]:
         with self._book.read():
             return self._book.fills_since(since)
+
+    async def cash_moves(self, since: datetime) -> list[CashMove]:
+        """None: on paper only trades move money."""
+        return []
 
     def check(self) -> list[str]:
         """Where accounts and orders say other than all fills added up, in sentences; empty where they agree. Reads the
@@ -98,7 +114,19 @@ class PaperBroker:
             standing = self._standing(account)
             return self._estimate(request, what, quote, standing)
 
-    async def place(self, approved: Approved, *, client_order_id: str, group: str = "", preview_id: str = "") -> str:
+    async def prepare(self, approved: Approved, *, client_order_id: str) -> Prepared:
+        """Nothing: whether it takes it, `place` says for certain."""
+        return Prepared()
+
+    async def place(
+        self,
+        approved: Approved,
+        *,
+        client_order_id: str,
+        prepared: Prepared = Prepared(),  # noqa: B008 - it is frozen
+        group: str = "",
+        signed: datetime | None = None,
+    ) -> str:
         if not isinstance(approved, Approved):
             raise TypeError("a broker takes only what RiskManager.review() approved")
         if not client_order_id:

@@ -7,9 +7,10 @@ from typing import Any
 from desk import ticket
 from desk.claims import Claims, Wait
 from desk.closing import order_id_of
+from desk.hearing import hear
 from desk.lookups import must_act, named, order_of
 from desk.records import Waiting
-from desk.sending import cancel, hear
+from desk.sending import cancel
 from desk.submit import done, refused, review, submit
 from desk.ticket import TicketFault, amount
 from desk.tools import Tools

@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 
+from desk.arming import Arming
 from desk.authority import allows
 from desk.changing import Changing
 from desk.claims import Claims, Wait
 from desk.closing import Closing
+from desk.deciding import Deciding
 from desk.placing import Placing
 from desk.records import Waiting
 from desk.signing_in import SigningIn
@@ -27,7 +29,7 @@ from domain.errors import DeskError, LeaseHeld, LedgerBusy
 
 STALE_AFTER = timedelta(seconds=90)
 # What may still be done however long it waited for an engine: it stops or undoes.
-NEVER_STALE = frozenset({Kind.KILL, Kind.CANCEL, Kind.CANCEL_ALL})
+NEVER_STALE = frozenset({Kind.KILL, Kind.CANCEL, Kind.CANCEL_ALL, Kind.DISARM})
 
 Handler = Callable[[Waiting], Awaitable[Answer | None]]
 
@@ -40,6 +42,7 @@ class OrderDesk:
         closing, changing = Closing(tools, self._claims), Changing(tools, self._claims)
         placing, self._switches = Placing(tools, closing), Switches(tools, self._claims, valuation)
         self.signing_in = SigningIn(tools)
+        arming, deciding = Arming(tools), Deciding(tools)
         self._handlers: dict[Kind, Handler] = {
             Kind.PREVIEW: placing.preview,
             Kind.PLACE: placing.place,
@@ -53,6 +56,11 @@ class OrderDesk:
             Kind.RESET_BREAKER: self._switches.reset_breaker,
             Kind.SET_LIMIT: self._switches.set_limit,
             Kind.SIGN_IN: self.signing_in.do,
+            Kind.PICK_ACCOUNT: arming.pick,
+            Kind.ARM: arming.arm,
+            Kind.DISARM: arming.disarm,
+            Kind.ACCEPT: deciding.accept,
+            Kind.SETTLE: deciding.settle,
         }
 
     @property

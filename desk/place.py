@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from desk.ledger import Desk
+from domain.errors import SettingsError
 from settings import Settings
 
 
@@ -24,11 +26,17 @@ class Place:
     halt_paths: tuple[Path, ...]
     words: str
     tone: str
+    broker: str = "paper"
+
+    @property
+    def needs_arming(self) -> bool:
+        """Its orders leave this machine: an account is armed on purpose before the first entry."""
+        return self.broker != "paper"
 
     @property
     def simulated(self) -> bool:
         """Its prices are made up."""
-        return self.desk == "paper-simulated"
+        return self.desk in ("paper-simulated", "simulator")
 
     @property
     def real_money(self) -> bool:
@@ -38,7 +46,7 @@ class Place:
     def accepts_delayed(self) -> bool:
         """Whether orders may stand on late quotes: on paper, where the source has no others. E*TRADE's are late only
         while an agreement is not signed, which is something to mend."""
-        return not self.real_money and not self.price_source.startswith("etrade")
+        return not self.needs_arming and not self.price_source.startswith("etrade")
 
 
 _WORDS = {
@@ -49,17 +57,56 @@ _WORDS = {
 }
 
 
+def of(settings: Settings, source: str, simulated: bool) -> Place:
+    """The desk these settings ask for, over the prices of `source`."""
+    return paper(settings, source, simulated) if settings.trading == "paper" else etrade(settings, source)
+
+
 def paper(settings: Settings, source: str, simulated: bool) -> Place:
     """The paper desk over `source`: its own ledger, whatever DATABASE_URL says."""
-    name = f"paper-{source}"
-    address = settings.database_url.replace("{desk}", name.replace("-", "_"))
-    return Place(
+    return _at(
+        settings,
+        f"paper-{source}",
         desk="paper-simulated" if simulated else "paper",
         price_source=source,
+        words=f"PAPER · {_WORDS.get(source, f'simulated prices ({source})' if simulated else f'prices from {source}')}",
+        tone="paper",
+    )
+
+
+def etrade(settings: Settings, source: str) -> Place:
+    """The desk whose orders go to E*TRADE, or to its simulator on this machine: under E*TRADE's own prices only."""
+    environment = settings.etrade_environment
+    if environment not in _ETRADE:
+        raise SettingsError(
+            f"TRADING=etrade needs ETRADE_ENVIRONMENT=production, or simulator to rehearse: got {environment} "
+            "(the sandbox gives canned answers whatever is ordered)"
+        )
+    name, desk, words, tone, prices = _ETRADE[environment]
+    if source != prices:
+        raise SettingsError(f"TRADING=etrade needs DATA_SOURCE=etrade: no order is sent on prices of {source}")
+    return _at(settings, name, desk=desk, price_source=source, words=words, tone=tone, broker="etrade")
+
+
+# By environment: name, desk, words, tone, and the one source of its prices.
+_ETRADE: dict[str, tuple[str, Desk, str, str, str]] = {
+    "production": ("live-etrade", "live", "LIVE · real money at E*TRADE", "live", "etrade"),
+    "simulator": (
+        "rehearsal-etrade",
+        "simulator",
+        "REHEARSAL · E*TRADE simulator, no real money",
+        "rehearsal",
+        "etrade-simulator",
+    ),
+}
+
+
+def _at(settings: Settings, name: str, **what: Any) -> Place:
+    address = settings.database_url.replace("{desk}", name.replace("-", "_"))
+    return Place(
         name=name,
         ledger_url=address or f"sqlite:///{settings.data_dir / f'ledger-{name}.db'}",
         live_path=settings.data_dir / f"live-{name}.db",
         halt_paths=(settings.data_dir / "HALT", settings.data_dir / f"HALT-{name}"),
-        words=f"PAPER · {_WORDS.get(source, f'simulated prices ({source})' if simulated else f'prices from {source}')}",
-        tone="paper",
+        **what,
     )

@@ -17,6 +17,7 @@ from domain.orders import AT_BROKER, OPEN, Order, Purpose, Status
 
 ZERO = Decimal(0)
 EXITS = (Purpose.STOP, Purpose.TARGET)
+_OTHER = {Purpose.STOP: Purpose.TARGET, Purpose.TARGET: Purpose.STOP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,24 @@ def stopped(found: Iterable[Piece]) -> Decimal:
     )
 
 
-def steps(held: Decimal, claimed: Decimal, plan: Protection, family: Iterable[Order], *, oco: bool) -> list[Step]:
+def steps(
+    held: Decimal,
+    claimed: Decimal,
+    plan: Protection,
+    family: Iterable[Order],
+    *,
+    oco: bool,
+    reached: bool = False,
+) -> list[Step]:
     """What to do next for one symbol: `held` below zero when short, `claimed` what closing orders are about to take,
-    `family` every order of the pieces that have an open leg. Cancels come alone: what they free is placed after."""
-    wanted = {Purpose.STOP: plan.stop, Purpose.TARGET: plan.target if oco else None}
+    `family` every order of the pieces that have an open leg. Cancels come alone: what they free is placed after.
+
+    Where no two orders can rest for the same shares (not `oco`), the stop rests and the target is watched; once it is
+    `reached` they are sold there instead of resting under the stop."""
+    one = Purpose.TARGET if plan.target is not None and (reached or plan.stop is None) else Purpose.STOP
+    wanted = {Purpose.STOP: plan.stop, Purpose.TARGET: plan.target}
+    if not oco:
+        wanted[_OTHER[one]] = None
     standing, cover = pieces(family), max(ZERO, abs(held) - claimed)
     if wrong := [step for piece in standing for step in _wrong(piece, held, wanted)]:
         return wrong
@@ -114,7 +129,9 @@ def _wrong(piece: Piece, held: Decimal, wanted: dict[Purpose, Decimal | None]) -
         if held * order.request.side.sign >= 0:
             said = "there is no position left that it protects"
         elif wanted[order.request.purpose] != price:
-            said = "its price was changed"
+            other = wanted[_OTHER[order.request.purpose]]
+            swapped = wanted[order.request.purpose] is None and other is not None
+            said = f"the {_OTHER[order.request.purpose]} takes its place" if swapped else "its price was changed"
     return (
         [Cancel(order, said) for order in piece.open if order.status in AT_BROKER - {Status.CANCELLING}] if said else []
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,8 @@ from desk.inbox import answer_of, command_of
 from desk.lease import holder_of
 from desk.records import (
     AccountInfo,
+    Adjustment,
+    Arming,
     Attempt,
     AuditRow,
     Decision,
@@ -39,12 +42,17 @@ from desk.records import (
 from domain.breaker import Breaker
 from domain.clock import Clock
 from domain.commands import Answer, Command, CommandState
-from domain.orders import OPEN, Fill, Order, Purpose, Side, Status
+from domain.orders import OPEN, Order, Purpose, Side, Status
 from domain.positions import Account, Position
 
 NO_LEDGER = "nobody has started this desk yet"
 _UNDEFINED_TABLE = "42P01"
 _fills_after = sa.select(schema.fill).where(schema.fill.c.seq > sa.bindparam("after_seq")).order_by(schema.fill.c.seq)
+_adjustments_after = (
+    sa.select(schema.adjustment)
+    .where(schema.adjustment.c.seq > sa.bindparam("after_seq"))
+    .order_by(schema.adjustment.c.seq)
+)
 _ledger_id = sa.select(schema.meta.c.value).where(schema.meta.c.key == "id")
 
 
@@ -170,6 +178,24 @@ class Reader:
             Attempt(r.order_id, r.n, r.client_order_id, r.signed, r.preview_id, json.loads(r.watermark)) for r in found
         ]
 
+    def adjustments(self, account: str = "", most: int = 100) -> list[Adjustment]:
+        """The broker's figures that were taken over, newest first."""
+        table = schema.adjustment
+        found = self._rows(
+            sa.select(table).where(*_of(table, account=account)).order_by(table.c.seq.desc()).limit(most)
+        )
+        return [rows.adjustment_of(row) for row in found]
+
+    def fills_since_cash_agreed(self, account: str) -> int:
+        """How many fills there are since the broker's cash was last taken over."""
+        of, table = schema.adjustment.c, schema.fill.c
+        last = sa.select(sa.func.coalesce(sa.func.max(of.after_fill), 0)).where(of.account == account, of.symbol == "")
+        counted = sa.select(sa.func.count().label("fills")).where(
+            table.account == account, table.seq > last.scalar_subquery()
+        )
+        found = self._rows(counted)
+        return found[0].fills if found else 0
+
     def equity_curve(self, account: str, since: datetime | None = None) -> list[EquityPoint]:
         """The engine's snapshots of an account, oldest first."""
         table = schema.equity
@@ -205,6 +231,11 @@ class Reader:
                 return control.strictest(db, account, symbol) if db else halted(NO_LEDGER)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the switch, the answer is to stop
             return halted(f"the trading state cannot be read: {error}")
+
+    def arming(self) -> Arming:
+        """Which account is picked and whether it may trade real money; nobody where that was never said."""
+        found = self._rows(sql.ARMING)
+        return next((Arming(r.account, r.armed, r.reason, r.actor, r.at) for r in found), Arming())
 
     def controls(self) -> list[Control]:
         """Every switch that was ever set, as it is now."""
@@ -286,30 +317,55 @@ class _Folds:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._ledger, self._seq = "", 0
+        self._begin("")
+
+    def _begin(self, ledger: str) -> None:
+        self._ledger, self._seq, self._adjusted = ledger, 0, 0
         self._accounts: dict[str, Account] = {}
 
     def account(self, db: sa.Connection, name: str) -> Account | None:
         with self._turn:
-            self._same_ledger(db.execute(_ledger_id).scalar_one())
-            new = db.execute(_fills_after, {"after_seq": self._seq}).all()
-            if {name, *(row.account for row in new)} - self._accounts.keys():
+            if (ledger := db.execute(_ledger_id).scalar_one()) != self._ledger:
+                self._begin(ledger)
+            fills = db.execute(_fills_after, {"after_seq": self._seq}).all()
+            adjustments = db.execute(_adjustments_after, {"after_seq": self._adjusted}).all()
+            if {name, *(row.account for row in (*fills, *adjustments))} - self._accounts.keys():
                 self._accounts = _opened(db) | self._accounts
-            for row in new:
-                self._add(rows.fill_of(row))
-                self._seq = row.seq
+            for adjusting, row in _in_order(fills, adjustments):
+                (self._adjust if adjusting else self._fill)(row)
             found = self._accounts.get(name)
             return found and Account(found.name, found.cash, dict(found.positions))
 
-    def _same_ledger(self, ledger: str) -> None:
-        if ledger != self._ledger:
-            self._ledger, self._seq, self._accounts = ledger, 0, {}
-
-    def _add(self, fill: Fill) -> None:
-        account = self._accounts[fill.account]
-        held = account.positions.get(fill.symbol, Position(fill.account, fill.symbol))
+    def _fill(self, row: sa.Row[Any]) -> None:
+        fill, self._seq = rows.fill_of(row), row.seq
+        account, held = self._held(fill.account, fill.symbol)
         account.positions[fill.symbol] = held.after(fill)
         self._accounts[fill.account] = Account(account.name, account.cash + fill.cash, account.positions)
+
+    def _adjust(self, row: sa.Row[Any]) -> None:
+        self._adjusted = row.seq
+        account, held = self._held(row.account, row.symbol)
+        if row.symbol:
+            account.positions[row.symbol] = held.adjusted(row.quantity)
+        self._accounts[row.account] = Account(account.name, account.cash + row.cash, account.positions)
+
+    def _held(self, account: str, symbol: str) -> tuple[Account, Position]:
+        found = self._accounts[account]
+        return found, found.positions.get(symbol, Position(account, symbol))
+
+
+def _in_order(fills: Sequence[sa.Row[Any]], adjustments: Sequence[sa.Row[Any]]) -> Iterator[tuple[bool, sa.Row[Any]]]:
+    """An adjustment right behind the fill that was the newest when it was written."""
+    left = iter(fills)
+    for adjustment in adjustments:
+        while (fill := next(left, None)) is not None:
+            if fill.seq > adjustment.after_fill:
+                left = chain([fill], left)
+                break
+            yield False, fill
+        yield True, adjustment
+    for fill in left:
+        yield False, fill
 
 
 def _opened(db: sa.Connection) -> dict[str, Account]:

@@ -9,22 +9,29 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from brokers.base import BrokerAccount
+from brokers.base import BrokerAccount, BrokerFill, BrokerOrder
 from desk.crash import crash_point
+from desk.differences import Difference, differences
+from desk.hearing import hear, told
+from desk.records import Adjustment
+from desk.resolving import resolve
 from desk.schema import EPOCH
-from desk.sending import hear, lapse, press_cancels, resolve
+from desk.sending import lapse, press_cancels
 from desk.tools import Tools
 from domain.errors import BrokerUnavailable
-from domain.orders import UNCERTAIN, Fill
+from domain.orders import UNCERTAIN, Fill, Side, Status
 
 LOOK_BACK = timedelta(days=4)
 CLOCK_MAY_DIFFER = timedelta(seconds=5)
-ZERO = Decimal(0)
+ROUNDING_A_FILL, ROUNDING_AT_MOST = Decimal("0.05"), Decimal(5)
+ZERO, CENT = Decimal(0), Decimal("0.01")
 
 
 async def recover(tools: Tools) -> None:
-    """Everything a start must know before it may act. BrokerUnavailable where the broker does not answer."""
+    """Everything a start must know before it may act. BrokerUnavailable where the broker does not answer, SignInNeeded
+    where it wants a person first."""
     crash_point("during_recovery")
+    tools.ready = tools.compared = False
     accounts = await tools.broker.accounts()
     if not accounts:
         raise BrokerUnavailable(f"{tools.broker.label} has no account")
@@ -32,10 +39,12 @@ async def recover(tools: Tools) -> None:
     lapse(tools)
     await resolve(tools)
     await hear(tools, since=_since(tools))
+    if tools.deaf:
+        raise BrokerUnavailable(tools.problems.get("broker") or f"{tools.broker.label} does not tell about orders")
     await press_cancels(tools)
     await reconcile(tools)
     _look_at_the_clock(tools)
-    tools.ready = True
+    tools.ready, tools.waits = True, ""
 
 
 def _look_at_the_clock(tools: Tools) -> None:
@@ -54,53 +63,122 @@ def _since(tools: Tools) -> datetime:
     return newest[0].fill.time - LOOK_BACK if newest else EPOCH
 
 
+# Accounts the ledger sees for the first time
+
+
 async def _found_accounts(tools: Tools, accounts: Iterable[BrokerAccount]) -> None:
-    """Accounts the ledger sees for the first time begin with the cash they had before any trade the broker tells."""
+    """They begin with the cash and the shares they had before any trade the broker still tells."""
     known = {account.name for account in tools.reader.accounts()}
     new = [account for account in accounts if account.name not in known]
     if not new:
         return
-    fills = await tools.broker.fills(EPOCH)
+    fills = await tools.broker.fills(EPOCH) if tools.broker.tells_fills else await _sums(tools, new)
     with tools.write() as write:
         for account in new:
-            told = [fill for fill in fills if fill.account == account.name]
-            moved = sum((-f.side.sign * f.quantity * f.price - f.fee for f in told), ZERO)
+            traded = [fill for fill in fills if fill.account == account.name]
+            held = _held_before(account, traded, tools.now()) if not tools.broker.tells_fills else []
+            moved = sum((-f.side.sign * f.quantity * f.price - f.fee for f in [*held, *traded]), ZERO)
             write.add_account(account.name, str(account.kind), account.cash - moved)
-            for f in told:  # traded before this ledger began: nobody's order here
+            for f in [*held, *traded]:  # from before this ledger began: nobody's order here
                 write.add_fill(Fill(f.id, "", f.account, f.symbol, f.side, f.quantity, f.price, f.time, f.fee))
                 tools.heard.add(f.id)
 
 
+async def _sums(tools: Tools, new: Iterable[BrokerAccount]) -> list[BrokerFill]:
+    """What the orders of the last days have filled, each as one fill. The shares must stand still meanwhile."""
+    listed = [one for one in await tools.broker.orders(EPOCH) if one.filled and one.average_price]
+    again = {account.name: account for account in await tools.broker.accounts()}
+    if any(again.get(account.name) != account for account in new):
+        raise BrokerUnavailable("the account moved while it was read for the first time: it is read again")
+    return [_sum(one) for one in sorted(listed, key=lambda one: (one.updated, one.broker_id))]
+
+
+def _sum(one: BrokerOrder) -> BrokerFill:
+    price = one.average_price or ZERO
+    what = (one.account, one.symbol, one.side, one.filled, price, one.fees)
+    return BrokerFill(told(one), one.broker_id, *what, time=one.updated, recorded=one.updated)
+
+
+def _held_before(account: BrokerAccount, traded: Iterable[BrokerFill], now: datetime) -> list[BrokerFill]:
+    """The shares that were there before these trades, as if bought at what the broker says they cost."""
+    before = dict(account.positions)
+    for fill in traded:
+        before[fill.symbol] = before.get(fill.symbol, ZERO) - fill.side.sign * fill.quantity
+    found = []
+    for symbol, quantity in sorted(before.items()):
+        cost = account.costs.get(symbol) or CENT
+        if quantity:
+            side = Side.BUY if quantity > 0 else Side.SELL
+            what = (account.name, symbol, side, abs(quantity), max(cost, CENT), ZERO)
+            found.append(BrokerFill(f"{account.name}:before:{symbol}", "", *what, time=now, recorded=now))
+    return found
+
+
+# The comparison
+
+
 async def reconcile(tools: Tools) -> None:
     """Cash to the cent and positions to the share, ledger beside broker; what differs freezes the symbol. Where the
-    broker has not told everything yet there is nothing to compare."""
+    broker has not told everything yet there is nothing to compare. One whose answers come one after the other is
+    asked twice: something may have filled between them."""
+    found = await _compared(tools)
+    if found and tools.broker.polled:
+        await _explain(tools, found)
+        again = await _compared(tools)
+        found = again if again is None else [one for one in found if one in again]
+    if found is None:
+        _freeze(tools)
+        return
+    tools.compared, tools.differing = True, [one.to_json() for one in found]
+    for about in [about for about in tools.problems if about.startswith("differs ")]:
+        tools.clear(about)
+    for one in found:
+        tools.note(f"differs {one.account} {one.about}", one.said)
+    tools.blocked = frozenset(one.account for one in found)
+    _freeze(tools)
+
+
+def _freeze(tools: Tools) -> None:
+    """Symbols that differ, and those of orders a person must look at."""
+    asked = (o.request.symbol for o in tools.reader.open_orders() if o.status is Status.FROZEN)
+    tools.frozen = frozenset([*asked, *(one["about"] for one in tools.differing if one["about"] != "cash")])
+
+
+async def _compared(tools: Tools) -> list[Difference] | None:
+    """What differs now; None where it cannot be said yet."""
     asked = tools.now()
     await hear(tools, since=min(tools.heard_until, asked))
     if tools.heard_until < asked or any(o.status in UNCERTAIN for o in tools.reader.open_orders()):
+        return None
+    return [one for account in await tools.broker.accounts() for one in differences(tools, account)]
+
+
+async def _explain(tools: Tools, found: Iterable[Difference]) -> None:
+    """Cash that moved without a trade is booked as what the broker calls it; cents that its fees and averages round
+    away, as that."""
+    cash = [one for one in found if one.about == "cash"]
+    if not cash:
         return
-    wrong: dict[str, str] = {}
-    for account in await tools.broker.accounts():
-        wrong |= _differences(tools, account)
-    for about in [about for about in tools.problems if about.startswith("differs ")]:
-        tools.clear(about)
-    for about, said in wrong.items():
-        tools.note(f"differs {about}", said)
-    tools.frozen = frozenset(about.split(" ")[-1] for about in wrong if not about.endswith(" cash"))
-    tools.blocked = frozenset(about.split(" ")[0] for about in wrong)
+    moves = await tools.broker.cash_moves(_last_agreed(tools))
+    with tools.write() as write:
+        for move in moves:
+            write.adjust(
+                Adjustment(f"{move.account}:{move.id}", move.account, cash=move.amount, reason=move.what[:200])
+            )
+    for one in cash:
+        account = next((a for a in await tools.broker.accounts() if a.name == one.account), None)
+        folded = tools.reader.account(one.account)
+        if account is None or folded is None:
+            continue
+        left = round(account.cash, 2) - round(folded.cash, 2)
+        fills = tools.reader.fills_since_cash_agreed(one.account)
+        if left and abs(left) <= min(ROUNDING_A_FILL * fills, ROUNDING_AT_MOST):
+            id_ = f"{one.account}:rounding:{tools.now().isoformat()}"
+            reason = f"fees and averages as {tools.broker.label} rounds them, {fills} fills"
+            with tools.write() as write:
+                write.adjust(Adjustment(id_, one.account, cash=left, reason=reason))
 
 
-def _differences(tools: Tools, at_broker: BrokerAccount) -> dict[str, str]:
-    folded = tools.reader.account(at_broker.name)
-    if folded is None:
-        return {}
-    found: dict[str, str] = {}
-    ours = {s: p.quantity for s, p in folded.positions.items() if p.quantity}
-    for symbol in sorted({*ours, *at_broker.positions}):
-        here, there = ours.get(symbol, ZERO), at_broker.positions.get(symbol, ZERO)
-        if here != there:
-            said = f"{symbol} in {at_broker.name}: the ledger has {here}, the broker {there}. Nothing is traded in it"
-            found[f"{at_broker.name} {symbol}"] = f"{said} until a person has looked."
-    if folded.cash != at_broker.cash:
-        said = f"Cash of {at_broker.name}: the ledger has {folded.cash}, the broker {at_broker.cash}."
-        found[f"{at_broker.name} cash"] = f"{said} Entries wait until a person has looked."
-    return found
+def _last_agreed(tools: Tools) -> datetime:
+    """The ledger's beginning: what was booked since is known by its id."""
+    return min((account.created for account in tools.reader.accounts()), default=tools.now())

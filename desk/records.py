@@ -113,6 +113,31 @@ class Protection:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A figure of the broker's taken over: shares of a symbol, or cash where `symbol` is ''."""
+
+    id: str
+    account: str
+    symbol: str = ""
+    quantity: Decimal = Decimal(0)
+    cash: Decimal = Decimal(0)
+    reason: str = ""
+    actor: str = "engine"
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arming:
+    """The account that is picked, and whether it may trade; `by` and `at` of the newest word on it."""
+
+    account: str = ""
+    armed: bool = False
+    reason: str = ""
+    by: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SentOrder:
     """A sending as the pace of orders sees it."""
 

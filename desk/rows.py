@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from desk import schema
+from desk.records import Adjustment
 from domain.breaker import Breaker
 from domain.orders import Fill, Order, OrderRequest, OrderType, Purpose, Session, Side, Status, TimeInForce
 
@@ -138,6 +139,11 @@ def fill_of(row: sa.Row[Any]) -> Fill:
         time=row.time,
         fee=row.fee,
     )
+
+
+def adjustment_of(row: sa.Row[Any]) -> Adjustment:
+    """The adjustment in this row."""
+    return Adjustment(row.id, row.account, row.symbol, row.quantity, row.cash, row.reason, row.actor, row.at)
 
 
 def orders_where(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from domain.errors import DataError
 
-REVISION = "r0002"  # the newest file in migrations/versions; a test compares
+REVISION = "r0003"  # the newest file in migrations/versions; a test compares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_DIGITS = 40
@@ -290,6 +290,33 @@ protection = _table(
     _text("actor"),
     _moment("at"),
     sa.Index("protection_of", "account", "symbol", "seq"),
+)
+
+# A figure of the broker's taken over: shares or cash that no fill explains. It counts after the fill `after_fill`.
+adjustment = _table(
+    "adjustment",
+    _seq(),
+    _text("id", unique=True),
+    _text("account", sa.ForeignKey("account.name")),
+    _text("symbol"),
+    _amount("quantity"),
+    _amount("cash"),
+    _count("after_fill"),
+    _text("reason"),
+    _text("actor"),
+    _moment("at"),
+)
+
+# Which account may trade real money, and who said so; the newest row counts.
+arming = _table(
+    "arming",
+    _seq(),
+    _text("account"),
+    sa.Column("armed", sa.Boolean, nullable=False),
+    _text("reason"),
+    _text("actor"),
+    _text("details"),
+    _moment("at"),
 )
 
 breaker = _table(

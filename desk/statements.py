@@ -74,6 +74,13 @@ NEWEST_SENT = (
     .limit(20)
 )
 ATTEMPTS = sa.select(schema.attempt).where(_attempt.order_id == sa.bindparam("of_id")).order_by(_attempt.n)
+ADD_ADJUSTMENT = sa.insert(schema.adjustment)
+ADJUSTMENT_BY_ID = sa.select(schema.adjustment.c.seq).where(schema.adjustment.c.id == sa.bindparam("adjustment_id"))
+NEWEST_FILL = sa.select(sa.func.coalesce(sa.func.max(_fill.seq), 0))
+# A broker that tells sums names each fill account:order:sum, so that these lie side by side.
+TOLD_FILLS = sa.select(schema.fill).where(_fill.id >= sa.bindparam("first"), _fill.id < sa.bindparam("behind"))
+ADD_ARMING = sa.insert(schema.arming)
+ARMING = sa.select(schema.arming).order_by(schema.arming.c.seq.desc()).limit(1)
 BREAKER = sa.select(schema.breaker).where(schema.breaker.c.account == sa.bindparam("of_account"))
 SAVE_BREAKER = sa.update(schema.breaker).where(schema.breaker.c.account == sa.bindparam("of_account"))
 ADD_BREAKER = sa.insert(schema.breaker)

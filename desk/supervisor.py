@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from desk.hearing import hear
 from desk.protection import Cancel, Piece, Rest, Step, covered, pieces, steps, stopped
 from desk.records import Protection
-from desk.sending import cancel, hear
+from desk.sending import cancel
 from desk.submit import review, submit
+from desk.targets import Targets
 from desk.tools import Key, Tools
 from desk.world import ENGINE
 from domain.calendars import Phase
@@ -46,6 +48,7 @@ class Supervisor:
         self.naked: dict[Key, Naked] = {}
         self.longest_naked = timedelta(0)
         self._rests: dict[tuple[str, str, Purpose], datetime] = {}
+        self._targets = Targets(tools)
         self._measured: datetime | None = None
 
     async def turn(self, claims: dict[Key, Decimal]) -> None:
@@ -57,7 +60,7 @@ class Supervisor:
         for purpose in (Purpose.STOP, Purpose.TARGET):
             self._tools.keep_only(purpose, (f"{purpose} {key[0]} {key[1]}" for key in looks))
         for key, look in looks.items():
-            if key[1] not in self._tools.frozen and self._todo(look):
+            if key[1] not in self._tools.frozen and self._todo(key, look):
                 changed = True
                 await self._symbol(key, claims.get(key, ZERO))
         if changed or self._tools.now() != self._measured:
@@ -66,13 +69,15 @@ class Supervisor:
     async def _symbol(self, key: Key, claim: Decimal) -> None:
         for _ in range(ROUNDS):
             look = _Look.at(self._tools, key, claim)
-            done = [await self._do(key, look, step) for step in self._todo(look)]
+            done = [await self._do(key, look, step) for step in self._todo(key, look)]
             if not any(done):
                 break
-            await hear(self._tools)
+            await hear(self._tools, now=True)
 
-    def _todo(self, look: _Look) -> list[Step]:
-        return steps(look.held, look.claimed, look.plan, look.family, oco=self._tools.broker.oco)
+    def _todo(self, key: Key, look: _Look) -> list[Step]:
+        oco = self._tools.broker.oco
+        reached = not oco and self._targets.reached(key, look.held, look.plan, look.family)
+        return steps(look.held, look.claimed, look.plan, look.family, oco=oco, reached=reached)
 
     async def _do(self, key: Key, look: _Look, step: Step) -> bool:
         """Whether anything came of it."""
@@ -120,7 +125,8 @@ class Supervisor:
     def _looks(self, claims: dict[Key, Decimal]) -> dict[Key, _Look]:
         """Every account and symbol with a position, or with exits that rest: all of them in a few questions."""
         reader = self._tools.reader
-        orders = [order for order in reader.open_orders() if order.request.purpose is not Purpose.ENTRY]
+        known = (order for order in reader.open_orders() if order.id not in self._tools.overdue)
+        orders = [order for order in known if order.request.purpose is not Purpose.ENTRY]
         family = reader.family({order.parent for order in orders if order.request.purpose is not Purpose.EXIT})
         found: dict[Key, _Look] = {}
         for account in reader.accounts():
@@ -130,8 +136,12 @@ class Supervisor:
                 key = (account.name, symbol)
                 closing = [o for o in mine if o.request.symbol == symbol and o.request.purpose is Purpose.EXIT]
                 claimed = claims.get(key, ZERO) + sum((o.remaining for o in closing), ZERO)
-                exits = tuple(o for o in family if (o.request.account, o.request.symbol) == key)
-                quantity = held[symbol].quantity if symbol in held else ZERO
+                exits = tuple(
+                    o
+                    for o in family
+                    if (o.request.account, o.request.symbol) == key and o.id not in self._tools.overdue
+                )
+                quantity = held[symbol].ours if symbol in held else ZERO
                 found[key] = _Look(quantity, claimed, plans.get(symbol, Protection(symbol)), exits)
         return found
 
@@ -159,7 +169,7 @@ class Supervisor:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One symbol of one account as the ledger has it now."""
+    """One symbol of one account as the ledger has it now: `held` is the part of it that is this desk's."""
 
     held: Decimal
     claimed: Decimal
@@ -170,12 +180,12 @@ class _Look:
     def at(cls, tools: Tools, key: Key, claim: Decimal) -> _Look:
         account, symbol = key
         position = tools.reader.positions(account).get(symbol)
-        orders = tools.reader.open_orders(account, symbol)
+        orders = [order for order in tools.reader.open_orders(account, symbol) if order.id not in tools.overdue]
         exits = [o for o in orders if o.request.purpose in (Purpose.STOP, Purpose.TARGET)]
         closing = sum((o.remaining for o in orders if o.request.purpose is Purpose.EXIT), ZERO)
         plan = tools.reader.protection(account).get(symbol, Protection(symbol))
-        family = tools.reader.family({order.parent for order in exits})
-        return cls(position.quantity if position else ZERO, claim + closing, plan, tuple(family))
+        family = [o for o in tools.reader.family({order.parent for order in exits}) if o.id not in tools.overdue]
+        return cls(position.ours if position else ZERO, claim + closing, plan, tuple(family))
 
     @property
     def side(self) -> Side:

@@ -7,9 +7,10 @@ from decimal import Decimal
 from desk.claims import Claims
 from desk.control import GLOBAL
 from desk.halt import halt_level
+from desk.hearing import hear
 from desk.lookups import freed
 from desk.records import Waiting
-from desk.sending import cancel, hear
+from desk.sending import cancel
 from desk.submit import done, refused, review, submit
 from desk.supervisor import look_at
 from desk.ticket import text
@@ -19,7 +20,7 @@ from desk.writing import Writing
 from domain.breaker import Breaker
 from domain.commands import Answer
 from domain.limits import Limits
-from domain.orders import AT_BROKER, OrderRequest, Purpose, Side, Status
+from domain.orders import AT_BROKER, UNCERTAIN, OrderRequest, Purpose, Side, Status
 from domain.trading_state import KillLevel, TradingState
 from risk_manager import Denied
 
@@ -104,8 +105,10 @@ class Switches:
 
     async def _flatten(self) -> None:
         for account in self._tools.reader.accounts():
+            unsure = {o.request.symbol for o in self._tools.reader.open_orders(account.name) if o.status in UNCERTAIN}
             for symbol, position in self._tools.reader.positions(account.name).items():
-                await self._flatten_one((account.name, symbol), position.quantity)
+                if symbol not in unsure:  # until that is known, no second sale of the same shares
+                    await self._flatten_one((account.name, symbol), position.ours)
 
     async def _flatten_one(self, key: Key, held: Decimal) -> None:
         """Sold as soon as its shares are free; outside regular hours its stop stays and it waits for the open."""

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from brokers.base import Broker
+from brokers.base import Broker, BrokerAccount
 from desk.facts import Facts
 from desk.ledger import Ledger
 from desk.place import Place
@@ -36,7 +37,12 @@ class Tools:
     `frozen`    symbols nobody may trade until a person has looked; `blocked`: accounts that may open nothing until then
     `peaks`     the highest equity of each account
     `heard`     the broker's fills that are in the ledger; `heard_until`: up to when it has told us everything
-    `mapped`    the broker's orders that are in the ledger
+    `mapped`    the broker's orders that are in the ledger, and those of others
+    `compared`  cash and shares agreed since the start; before that nothing new is bought. `differing`: what does not
+    `deaf`      the broker does not tell about orders just now; `asked`: when it was last asked
+    `accounts`  what it last said of its accounts, and when
+    `unseen`    looks at its list that did not show an order; `overdue`: exits not seen for so long that another may go
+    `waits`     why this desk is not ready, in words; `look_again`: a person decided, compare now
     `session`   the broker's sign-in; None where prices and broker need none
     """
 
@@ -56,6 +62,16 @@ class Tools:
     heard: set[str] = field(default_factory=set)
     heard_until: datetime = EPOCH
     mapped: set[str] = field(default_factory=set)
+    compared: bool = False
+    differing: list[dict[str, str]] = field(default_factory=list)
+    deaf: bool = False
+    asked: datetime = EPOCH
+    accounts: list[BrokerAccount] = field(default_factory=list)
+    accounts_at: datetime = EPOCH
+    unseen: dict[str, Any] = field(default_factory=dict)
+    overdue: set[str] = field(default_factory=set)
+    waits: str = ""
+    look_again: bool = False
     session: Session | None = None
 
     def now(self) -> datetime:
@@ -71,6 +87,11 @@ class Tools:
     def risk(self) -> RiskManager:
         """The gates under the limits as they are now; limits that cannot be read are a ValueError."""
         return RiskManager(Limits.from_dict(self.reader.limits()))
+
+    def signed_out(self, said: str) -> None:
+        """The broker wants a person: nothing is sent until it lets us in and everything was looked at again."""
+        self.ready = self.compared = False
+        self.waits = said
 
     def note(self, about: str, said: str) -> None:
         """A problem a person should know of, until it is cleared."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers.base import BrokerAccount
@@ -24,6 +24,7 @@ from domain.trading_state import TradingState
 
 ZERO = Decimal(0)
 ENGINE = "engine"
+ACCOUNTS_LAST = timedelta(seconds=5)
 
 
 async def context(
@@ -58,12 +59,12 @@ async def context(
         global_state=switch[0],
         account_state=switch[1],
         instrument_state=switch[2],
-        mode_armed=not tools.place.real_money,
+        mode_armed=_armed(tools, request),
         actor=actor,
         actor_allowed=actor == ENGINE or allows(actor, Kind.PLACE),
-        broker_ready=tools.ready and not (request.purpose is Purpose.ENTRY and account in tools.blocked),
+        broker_ready=tools.ready and (request.purpose is not Purpose.ENTRY or _may_open(tools, account)),
         market=what.calendar.state(now),
-        clock_skew_s=0.0,
+        clock_skew_s=_skew(tools),
         instrument=what,
         quote=quote,
         simulated=tools.facts.simulated,
@@ -110,8 +111,34 @@ def day_began(now: datetime, zone: str = "America/New_York") -> datetime:
     return local.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+def _armed(tools: Tools, request: OrderRequest) -> bool:
+    """Entries need an armed account. What this desk once bought is protected and closed also after it was disarmed."""
+    if not tools.place.needs_arming:
+        return True
+    arming = tools.reader.arming()
+    if request.purpose is Purpose.ENTRY:
+        return arming.armed and arming.account == request.account
+    position = tools.reader.positions(request.account).get(request.symbol)
+    return arming.account == request.account and position is not None and (arming.armed or position.ours != 0)
+
+
+def _may_open(tools: Tools, account: str) -> bool:
+    """Ledger and broker have agreed, and it still tells about orders."""
+    return tools.compared and not tools.deaf and account not in tools.blocked
+
+
+def _skew(tools: Tools) -> float:
+    """Our clock minus the broker's; no number where its clock was never seen, which no gate lets pass."""
+    skew = tools.broker.clock_skew_s
+    return float("nan") if skew is None else -skew
+
+
 async def _broker_account(tools: Tools, name: str) -> BrokerAccount:
-    found = {account.name: account for account in await tools.broker.accounts()}
+    """One whose questions are counted has said it a moment ago: its preview asks for the money once more."""
+    if not tools.broker.polled or tools.now() - tools.accounts_at > ACCOUNTS_LAST:
+        tools.accounts = await tools.broker.accounts()
+        tools.accounts_at = tools.now()
+    found = {account.name: account for account in tools.accounts}
     if name not in found:
         raise LookupError(f"no account is called {name!r}: there are {', '.join(found) or 'none'}")
     return found[name]
@@ -119,7 +146,7 @@ async def _broker_account(tools: Tools, name: str) -> BrokerAccount:
 
 def _resting(tools: Tools, account: str) -> tuple[Order, ...]:
     """The open orders; of a pair that cancels itself each leg is as large as what both have left."""
-    orders = tools.reader.open_orders(account)
+    orders = [order for order in tools.reader.open_orders(account) if order.id not in tools.overdue]
     family = tools.reader.family({order.parent for order in orders if order.parent})
     left = {piece.parent: piece.remaining for piece in pieces(family)}
     return tuple(

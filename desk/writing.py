@@ -20,7 +20,7 @@ from desk import statements as sql
 from desk.audit import Chain
 from desk.crash import crash_point
 from desk.prepared import put
-from desk.records import Attempt, Decision
+from desk.records import Adjustment, Attempt, Decision
 from desk.rows import canonical
 from domain.breaker import Breaker
 from domain.commands import Answer, CommandState
@@ -107,6 +107,11 @@ class Writing:
         self.audit("fill", "engine", values)
         self.crash_points.append("after_fill_commit")
         return True
+
+    def told_fills(self, account: str, broker_id: str) -> list[Fill]:
+        """What was counted of a broker's order that only tells sums."""
+        first, behind = (f"{account}:{broker_id}{mark}" for mark in ":;")
+        return [rows.fill_of(row) for row in self._run(sql.TOLD_FILLS, {"first": first, "behind": behind})]
 
     def order(self, order_id: str) -> Order | None:
         """The order as this transaction sees it."""
@@ -264,6 +269,25 @@ class Writing:
         self._put(sql.ADD_ACCOUNT, {**values, "created": self.now})
         self.audit("account", actor, values)
         return True
+
+    def adjust(self, adjustment: Adjustment) -> bool:
+        """Take over a figure of the broker's; False where this one was taken over before."""
+        if self._run(sql.ADJUSTMENT_BY_ID, {"adjustment_id": adjustment.id}).one_or_none():
+            return False
+        names = ("id", "account", "symbol", "quantity", "cash", "reason", "actor")
+        values = {name: getattr(adjustment, name) for name in names}
+        values["after_fill"] = self._run(sql.NEWEST_FILL, {}).scalar_one()
+        self._put(sql.ADD_ADJUSTMENT, {**values, "at": self.now})
+        self.audit("adjustment", adjustment.actor, values)
+        return True
+
+    def set_arming(
+        self, account: str, armed: bool, *, reason: str, actor: str, details: dict[str, Any] | None = None
+    ) -> None:
+        """Which account is picked, and whether it may trade, from now on."""
+        values = {"account": account, "armed": armed, "reason": reason, "actor": actor}
+        self._put(sql.ADD_ARMING, {**values, "details": canonical(details or {}), "at": self.now})
+        self.audit("arming", actor, {**values, "details": details or {}})
 
     def snapshot_equity(self, account: str, cash: Decimal, equity: Decimal) -> bool:
         """A point of the equity curve at `now`; False where that moment has one."""

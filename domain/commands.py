@@ -31,6 +31,11 @@ class Kind(StrEnum):
     RESET_BREAKER = "reset breaker"
     SET_LIMIT = "set limit"
     SIGN_IN = "sign in"
+    PICK_ACCOUNT = "pick account"
+    ARM = "arm"
+    DISARM = "disarm"
+    ACCEPT = "accept difference"
+    SETTLE = "settle order"
 
 
 class CommandState(StrEnum):

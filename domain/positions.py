@@ -17,7 +17,8 @@ ZERO = Decimal(0)
 @dataclass(frozen=True, slots=True)
 class Position:
     """What an account holds of a symbol. `quantity` is below zero when short; `cost` is the average entry price before
-    fees; `realised` is the profit of what was closed, after all `fees`."""
+    fees; `realised` is the profit of what was closed, after all `fees`. `ours` is the part of `quantity` that orders of
+    this desk brought: the rest came from outside, is counted, and is nobody's here to touch."""
 
     account: str
     symbol: str
@@ -25,6 +26,12 @@ class Position:
     cost: Decimal = ZERO
     realised: Decimal = ZERO
     fees: Decimal = ZERO
+    ours: Decimal = ZERO
+
+    @property
+    def outside(self) -> Decimal:
+        """What came from outside this desk."""
+        return self.quantity - self.ours
 
     def after(self, fill: Fill) -> Position:
         """The position after one more fill."""
@@ -38,7 +45,17 @@ class Position:
             cost=self._cost_after(fill, closing, left),
             realised=self.realised + profit - fill.fee,
             fees=self.fees + fill.fee,
+            ours=_within(self.ours + (change if fill.order_id else ZERO), left),
         )
+
+    def adjusted(self, change: Decimal) -> Position:
+        """The position after the broker's figure was taken over: what was paid for it stays the same in all (a split),
+        and so does the part that is ours; shares that come to none, or to the other side, come from outside."""
+        left = self.quantity + change
+        if self.quantity * left <= 0:
+            return replace(self, quantity=left, cost=ZERO, ours=ZERO)
+        ratio = left / self.quantity
+        return replace(self, quantity=left, cost=self.cost / ratio, ours=_within(self.ours * ratio, left))
 
     def _cost_after(self, fill: Fill, closing: Decimal, left: Decimal) -> Decimal:
         opening = fill.quantity - closing
@@ -56,6 +73,11 @@ class Position:
     def unrealised(self, price: Decimal) -> Decimal:
         """Profit that is open at `price`, before the fees of closing."""
         return self.quantity * (price - self.cost)
+
+
+def _within(part: Decimal, whole: Decimal) -> Decimal:
+    """The part where it fits into the whole, else the nearest that does."""
+    return max(min(part, max(whole, ZERO)), min(whole, ZERO))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from domain.commands import Kind
 from domain.errors import Fenced
 from domain.orders import Purpose
 from tests.faults.broker import FaultyBroker, Told
-from tests.faults.machine import DeskMachine
+from tests.faults.machine import DeskMachine, MuteDeskMachine
 from tests.faults.points import at
 from tests.trading import PaperDesk, trading
 
@@ -28,6 +28,8 @@ DeskMachine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestDesk = DeskMachine.TestCase
+MuteDeskMachine.TestCase.settings = DeskMachine.TestCase.settings
+TestMuteDesk = MuteDeskMachine.TestCase
 
 
 # What it told once, kept as stories of its own

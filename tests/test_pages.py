@@ -68,16 +68,16 @@ def test_an_empty_watch_list_says_what_to_do() -> None:
 
 def test_another_data_source_is_kept_and_wins_over_the_environment() -> None:
     at = opened(ROOT / "pages" / "settings.py")
-    at.radio(key="desk_source").set_value("files").run()
+    at.radio(key="desk_source_simulated_0").set_value("files").run()
 
     assert bootstrap.start().market.name == "files"
     assert bootstrap.effective_settings().data_source == "files"
-    assert opened(ROOT / "pages" / "settings.py").radio(key="desk_source").value == "files"
+    assert opened(ROOT / "pages" / "settings.py").radio(key="desk_source_files_0").value == "files"
 
 
 def test_a_source_that_lacks_a_setting_changes_nothing() -> None:
     at = opened(ROOT / "pages" / "settings.py")
-    at.radio(key="desk_source").set_value("http").run()
+    at.radio(key="desk_source_simulated_0").set_value("http").run()
 
     assert "CANDLES_URL" in at.error[0].value
     assert bootstrap.start().market.name == "simulated"

@@ -26,6 +26,7 @@ class Market:
     claimed: D = D(0)
     oco: bool = True
     slow: bool = False
+    reached: bool = False
     orders: list[Order] = field(default_factory=list)
     made: int = 0
 
@@ -40,13 +41,16 @@ class Market:
 
     @property
     def wanted(self) -> dict[Purpose, D]:
-        prices = {Purpose.STOP: self.plan.stop, Purpose.TARGET: self.plan.target if self.oco else None}
+        prices = {Purpose.STOP: self.plan.stop, Purpose.TARGET: self.plan.target}
+        if not self.oco:  # one of them rests: the stop, but where there is none, or where the target is reached
+            sells = self.plan.target is not None and (self.reached or self.plan.stop is None)
+            del prices[Purpose.STOP if sells else Purpose.TARGET]
         return {purpose: price for purpose, price in prices.items() if price is not None}
 
     def round(self) -> bool:
         """One look and all its steps; False where there was nothing to do and nothing under way."""
         under_way = [order for order in self.orders if order.status is Status.CANCELLING]
-        todo = steps(self.held, self.claimed, self.plan, self.family, oco=self.oco)
+        todo = steps(self.held, self.claimed, self.plan, self.family, oco=self.oco, reached=self.reached)
         for step in todo:
             if isinstance(step, Cancel):
                 assert step.order.status in {Status.WORKING, Status.PARTIAL}, "asked to cancel what cannot be"
@@ -166,7 +170,7 @@ def test_once_it_is_right_there_is_nothing_to_do(market: Market, history: list[t
     live_through(market, history)
     market.settle()
 
-    assert steps(market.held, market.claimed, market.plan, market.family, oco=market.oco) == []
+    assert steps(market.held, market.claimed, market.plan, market.family, oco=market.oco, reached=market.reached) == []
 
 
 @given(markets, histories)
@@ -185,7 +189,7 @@ def test_nothing_is_placed_that_covers_more_than_is_held_and_free(
 def test_cancels_and_new_legs_never_come_in_one_answer(market: Market, history: list[tuple[str, object]]) -> None:
     live_through(market, history)
     for _ in range(2 * ROUNDS):
-        todo = steps(market.held, market.claimed, market.plan, market.family, oco=market.oco)
+        todo = steps(market.held, market.claimed, market.plan, market.family, oco=market.oco, reached=market.reached)
         assert len({type(step) for step in todo}) <= 1
         market.round()
 

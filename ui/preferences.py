@@ -23,15 +23,19 @@ def data_source(app: Open) -> None:
             icon=":material/science:",
         )
     names = registry.names("feeds")
-    # What runs is what the radio shows: another tab may have changed it, and a refused choice changed nothing.
-    st.session_state.desk_source = app.desk.settings.data_source
+    # What runs is what the radio shows: another tab may have changed it, and a refused choice changed nothing. A radio
+    # of its own for each answer begins with it; one that is told to change may miss it while its tab is out of sight.
+    running, refused = app.desk.settings.data_source, st.session_state.setdefault("desk_source_refused", 0)
+    key = f"desk_source_{running}_{refused}"
     st.radio(
         "Candles and quotes come from",
         names,
         format_func=lambda name: registry.part("feeds", name).label,
         captions=[registry.part("feeds", name).limits for name in names],
-        key="desk_source",
+        index=names.index(running),
+        key=key,
         on_change=_switch,
+        args=(key,),
     )
     if problem := st.session_state.pop("desk_source_problem", None):
         st.error(problem, icon=":material/error:")
@@ -51,11 +55,12 @@ def data_source(app: Open) -> None:
         st.dataframe(kept, hide_index=True, key="desk_kept")
 
 
-def _switch() -> None:
+def _switch(key: str) -> None:
     """Only a click on the radio comes here, never a rerun."""
     try:
-        bootstrap.choose_source(st.session_state.desk_source)
+        bootstrap.choose_source(st.session_state[key])
     except DeskError as error:
+        st.session_state.desk_source_refused += 1
         st.session_state.desk_source_problem = f"{error} The desk stays with the source it had."
 
 

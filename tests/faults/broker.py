@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, Estimate
+from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, CashMove, Estimate, Prepared
 from desk.crash import crash_point
 from domain.errors import BrokerUnavailable, OrderAmbiguous, OrderRefused
 from domain.orders import OrderRequest
@@ -74,7 +74,24 @@ class FaultyBroker:
     ) -> None:
         self.inner, self._faults, self._asked = inner, faults, asked
         self.name, self.label, self.real_money = inner.name, inner.label, inner.real_money
-        self.oco, self.echoes_ids = inner.oco, inner.echoes_ids
+        self.oco, self.echoes_ids, self.tells_fills = inner.oco, inner.echoes_ids, inner.tells_fills
+        self.polled, self.fence_s, self.list_lag_s = inner.polled, inner.fence_s, inner.list_lag_s
+
+    @property
+    def clock_skew_s(self) -> float | None:
+        return self.inner.clock_skew_s
+
+    def account_names(self) -> tuple[str, ...]:
+        return self.inner.account_names()
+
+    def use(self, account: str) -> None:
+        self.inner.use(account)
+
+    async def prepare(self, approved: Approved, *, client_order_id: str) -> Prepared:
+        return await self.inner.prepare(approved, client_order_id=client_order_id)
+
+    async def cash_moves(self, since: datetime) -> list[CashMove]:
+        return await self.inner.cash_moves(since)
 
     async def place(self, approved: Approved, **names: Any) -> str:
         fault = self._faults.next("place")

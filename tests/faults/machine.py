@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from brokers.base import Broker
+from brokers.paper import PaperBroker
 from desk import crash
 from desk.ticket import to_json
 from domain.calendars import calendar
@@ -27,6 +28,7 @@ from domain.orders import AT_BROKER, OrderRequest, OrderType, Purpose, Side, Tim
 from domain.trading_state import TradingState
 from tests.faults import truth
 from tests.faults.broker import CANCEL_FAULTS, LOOKS, PLACE_FAULTS, FaultyBroker, Told
+from tests.faults.mute import MuteBroker
 from tests.faults.points import Died, at, die, points
 from tests.trading import PaperDesk
 
@@ -63,6 +65,8 @@ def folder() -> Path:
 
 class DeskMachine(RuleBasedStateMachine):
     """Every rule is one thing that happens and a turn or more of the engine after it."""
+
+    calms_down: tuple[float, ...] = (1.0, 6.0, 6.0, 20.0, 61.0, 6.0, 31.0)
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +124,10 @@ class DeskMachine(RuleBasedStateMachine):
         if hasattr(engine, "_ledger"):
             engine._ledger.close()
             engine._looking.close()
-        engine.parts.broker.inner._book.close()  # type: ignore[attr-defined]
+        paper = engine.parts.broker
+        while not isinstance(paper, PaperBroker):
+            paper = paper.inner  # type: ignore[attr-defined]
+        paper._book.close()
         self.desk.engine = None
         self.alive = False
 
@@ -424,7 +431,7 @@ class DeskMachine(RuleBasedStateMachine):
         self.desk.prices.step = 100_000.0
         self.since_quiet = 0
         counts["looked at when quiet"] += 1
-        for seconds in (1.0, 6.0, 6.0, 20.0, 61.0, 6.0, 31.0):
+        for seconds in self.calms_down:
             self.turn(2, seconds)
             if self.alive and not (wrong := self._wrong()):
                 return
@@ -459,3 +466,12 @@ class DeskMachine(RuleBasedStateMachine):
         assert not self.stopped, self.stopped
         wrong = list(truth.always(*self._look()))
         assert not wrong, "\n".join(wrong)
+
+
+class MuteDeskMachine(DeskMachine):
+    """The same at a broker that tells neither our names nor single fills, and knows no pairs."""
+
+    calms_down = (1.0, 6.0, 6.0, 20.0, 61.0, 6.0, 61.0, 61.0, 61.0, 6.0, 31.0, 6.0)
+
+    def _on_a_bad_line(self, inner: Broker) -> Broker:
+        return FaultyBroker(MuteBroker(inner, self.desk.clock), self.faults, self._heard)  # type: ignore[return-value]
