@@ -179,8 +179,8 @@ class BridgedSession:
     async def sign_out(self) -> None:
         await self._across(self._session.sign_out())
 
-    async def check(self) -> list[dict[str, Any]]:
-        return [dataclasses.asdict(one) for one in await self._across(self._session.check())]
+    async def check(self, account: str = "") -> list[dict[str, Any]]:
+        return [dataclasses.asdict(one) for one in await self._across(self._session.check(account))]
 
     async def release(self) -> None:
         await self._across(self._session.release())

@@ -11,12 +11,14 @@
 
 Reads are repeated within limits. `place`, `change` and `cancel` send once: OrderRefused is final, OrderAmbiguous means
 that it may stand, and BrokerUnavailable or SignInNeeded that nothing was sent. A client lives on one event loop.
+An `EtradeReader` is the same without preview, place, change and cancel: nothing that holds one can order.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 from domain import clock as clocks
 from domain.clock import Clock
@@ -44,7 +46,7 @@ from etrade.limits import LIMITS, Budget, Limit, Limits, Module
 from etrade.listed import ListedLeg, ListedOrder, OrderPart, OrderStatus
 from etrade.market import Detail, EtradeQuote, Extended, Found, Option, Product, Quotes
 from etrade.market_calls import MarketCalls
-from etrade.order_calls import OrderCalls
+from etrade.order_calls import OrderCalls, OrderReads
 from etrade.orders import (
     Action,
     CancelAsked,
@@ -73,9 +75,9 @@ from etrade.vault import Vault
 from settings import Settings
 
 __all__ = [
-    "LIMITS", "PRODUCTION", "SANDBOX", "Account", "Action", "Alert", "AlertDetails", "Ambiguous", "Balance",
-    "Budget", "CancelAsked", "Check", "Deleted", "Detail", "Environment", "EtradeClient", "EtradeError",
-    "EtradeOrder", "EtradeQuote", "Extended", "Found", "KeyRefused", "Keys", "Leg", "Limit", "Limits", "ListedLeg",
+    "LIMITS", "PRODUCTION", "SANDBOX", "Account", "Action", "Alert", "AlertDetails", "Ambiguous", "Balance", "Budget",
+    "CancelAsked", "Check", "Deleted", "Detail", "Environment", "EtradeClient", "EtradeError", "EtradeOrder",
+    "EtradeQuote", "EtradeReader", "Extended", "Found", "KeyRefused", "Keys", "Leg", "Limit", "Limits", "ListedLeg",
     "ListedOrder", "Lot", "MarketSession", "Message", "Module", "Option", "OrderPart", "OrderStatus", "OverLimit",
     "Pair", "Placed", "Position", "Preview", "PriceType", "Product", "Quotes", "Refused", "Reply", "Request",
     "RequestToken", "RequestWrong", "SignIn", "SignInAgain", "Term", "TokenState", "Transaction", "Transport",
@@ -87,7 +89,7 @@ __all__ = [
 SIMULATOR_KEYS = Keys("simulatorDemoKey0001", "demo/Simulator+Secret=")
 
 
-class EtradeClient(SignInCalls, AccountCalls, MarketCalls, OrderCalls, AlertCalls):
+class EtradeReader(SignInCalls, AccountCalls, MarketCalls, OrderReads, AlertCalls):
     """One consumer key at one environment, for one person. The call budget is this process's: run one."""
 
     def __init__(
@@ -110,7 +112,7 @@ class EtradeClient(SignInCalls, AccountCalls, MarketCalls, OrderCalls, AlertCall
     @classmethod
     def from_settings(
         cls, settings: Settings, clock: Clock, *, transport: Transport | None = None, store: TokenStore | None = None
-    ) -> EtradeClient:
+    ) -> Self:
         """SettingsError where E*TRADE is off or a key is missing."""
         name, keys = settings.etrade_environment, Keys(settings.etrade_consumer_key, settings.etrade_consumer_secret)
         if name == "off":
@@ -129,7 +131,7 @@ class EtradeClient(SignInCalls, AccountCalls, MarketCalls, OrderCalls, AlertCall
         return cls(place, keys, store or Vault(settings.etrade_dir), clock, transport=transport)
 
     def __repr__(self) -> str:
-        return f"EtradeClient({self.environment.name}, {self.sign_in().state})"
+        return f"{type(self).__name__}({self.environment.name}, {self.sign_in().state})"
 
     def budget(self) -> dict[Module, Budget]:
         """What is left of E*TRADE's limits in this second and this hour."""
@@ -143,3 +145,7 @@ class EtradeClient(SignInCalls, AccountCalls, MarketCalls, OrderCalls, AlertCall
     async def close(self) -> None:
         """Give back connections. Safe to call twice."""
         await self._transport.close()
+
+
+class EtradeClient(EtradeReader, OrderCalls):
+    """A reader that can also preview, place, change and cancel orders."""

@@ -90,6 +90,16 @@ class Settings(BaseSettings):
         """E*TRADE's sign-in, encrypted."""
         return self.data_dir / "etrade"
 
+    def desk_name(self, source: str) -> str:
+        """What the files of the desk over the prices of `source` are called by."""
+        if self.trading == "paper":
+            return f"paper-{source}"
+        return "live-etrade" if self.etrade_environment == "production" else "rehearsal-etrade"
+
+    def live_path(self, source: str) -> Path:
+        """Where that desk's engine leaves the newest prices for other processes."""
+        return self.data_dir / f"live-{self.desk_name(source)}.db"
+
     @property
     def people_url(self) -> str:
         """The database of watch lists and preferences."""

@@ -4,6 +4,7 @@
     python trading_bot.py --kill 2            stop: 1 PAUSE, 2 CANCEL, 3 FLATTEN, 4 HALT (docs/trading.md)
     python trading_bot.py --re-arm "checked"  trade again
     python trading_bot.py --status            what the ledger says of the desk
+    python trading_bot.py --live-check        what E*TRADE's documents leave open, by one share (docs/live-checklist.md)
 
 The rule: start is recovery. Nothing is sent before the broker has been asked what became of everything sent before.
 """
@@ -241,7 +242,8 @@ class Engine:
             return
         if self._state == "ready":
             self._state, self._tried = "signed out", datetime.min.replace(tzinfo=NEW_YORK)
-        if _due(self._tried, self.parts.clock.now(), READY_AGAIN):
+        if tools.look_again or _due(self._tried, self.parts.clock.now(), READY_AGAIN):
+            tools.look_again = False
             await self._become_ready()
 
     def _obey_file(self) -> None:
@@ -445,6 +447,8 @@ def main(arguments: list[str] | None = None) -> int:
     import bootstrap  # the composition stands above; only a main may reach for it
 
     asked = _parser().parse_args(arguments)
+    if asked.live_check:
+        return _live_check()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("streamlit").setLevel(logging.ERROR)  # it warns that no page runs around us
     try:
@@ -477,6 +481,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+def _live_check() -> int:
+    from etrade import live_check
+
+    try:
+        settings = settings_file.load()
+    except DeskError as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    return live_check.main(settings, SystemClock())
+
+
 def _stop_by_file(level: KillLevel, reason: str, error: Exception) -> str:
     """Whatever is broken, this stops every desk of the data folder."""
     try:
@@ -492,6 +507,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kill", type=_level, metavar="LEVEL", help="1 PAUSE, 2 CANCEL, 3 FLATTEN, 4 HALT")
     parser.add_argument("--reason", default="from the command line", help="why, for the audit")
     parser.add_argument("--re-arm", metavar="WHY", help="trade again")
+    parser.add_argument("--live-check", action="store_true", help="try E*TRADE with one share, far from the market")
     parser.add_argument("--status", action="store_true", help="what the ledger says of the desk")
     return parser
 

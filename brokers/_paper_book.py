@@ -295,8 +295,9 @@ def _opened(row: sqlite3.Row) -> Opened:
 
 
 def _position(row: sqlite3.Row) -> Position:
-    amounts = [Decimal(row[name]) for name in ("quantity", "cost", "realised", "fees")]
-    return Position(row["account"], row["symbol"], *amounts, ours=amounts[0])  # everything here is its own
+    quantity, cost, realised, fees = (Decimal(row[name]) for name in ("quantity", "cost", "realised", "fees"))
+    # Everything here is its own.
+    return Position(row["account"], row["symbol"], quantity, cost, realised, fees, ours=quantity)
 
 
 def _fill(row: sqlite3.Row) -> BrokerFill:

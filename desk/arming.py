@@ -10,11 +10,14 @@ import asyncio
 from typing import Any
 
 from desk.claims import Wait
+from desk.control import GLOBAL
+from desk.ledger import FOUNDING
 from desk.records import Waiting
 from desk.submit import done, refused
 from desk.ticket import text
 from desk.tools import Tools
 from domain.commands import Answer
+from domain.trading_state import TradingState
 
 DELIBERATE = ("max_notional", "max_daily_loss_pct", "max_orders_per_day")
 LOOKS_WITHIN_S = 60.0
@@ -38,7 +41,7 @@ class Arming:
         if busy := _busy_elsewhere(tools, account):
             return refused(f"{busy}: end that first, then pick another account.")
         tools.broker.use(account)
-        tools.ready = tools.compared = False
+        tools.ready, tools.compared, tools.look_again = False, False, True
         tools.waits = f"{account} was picked: it is read and compared first."
         with tools.write() as write:
             write.set_arming(account, False, reason="picked", actor=actor)
@@ -57,12 +60,14 @@ class Arming:
             return refused(f"{account} is not the account of this desk: it is {account_of(tools)}.")
         if payload.get("phrase") != phrase(tools, account):
             return refused(f"Type {phrase(tools, account)} exactly to arm {account}.")
-        checks = await self._looked_at(waiting.command.key)
+        checks = await self._looked_at(waiting.command.key, account)
         if failed := [check for check in checks if str(check["verdict"]) == "fail"]:
             said = " ".join(f"{check['name']}: {check['said']}; {check['cure']}." for check in failed)
             return refused(f"Not armed. {said}", checks=_plain(checks))
         with tools.write() as write:
             write.set_arming(account, True, reason="armed", actor=actor, details={"checks": _plain(checks)})
+            if (now := write.control()).state is TradingState.DISABLED and now.actor == FOUNDING:
+                write.set_control(GLOBAL, TradingState.ENABLED, reason="armed", actor=actor)
             said = f"{account} is armed: orders of this desk are sent to {tools.broker.label}."
             write.answer_command(waiting.command.key, done(said, account=account), actor=actor)
         return None
@@ -77,14 +82,14 @@ class Arming:
             write.answer_command(waiting.command.key, done(said), actor=actor)
         return None
 
-    async def _looked_at(self, key: str) -> list[dict[str, Any]]:
+    async def _looked_at(self, key: str, account: str) -> list[dict[str, Any]]:
         """The doctor's list; Wait until it is there, so that no stop is unwatched meanwhile."""
         session = self._tools.session
         if session is None:
             return []
         task = self._looking.get(key)
         if task is None:
-            task = self._looking[key] = asyncio.create_task(asyncio.wait_for(session.check(), LOOKS_WITHIN_S))
+            task = self._looking[key] = asyncio.create_task(asyncio.wait_for(session.check(account), LOOKS_WITHIN_S))
             await asyncio.wait([task], timeout=0.01)
         if not task.done():
             raise Wait(key)

@@ -153,7 +153,7 @@ class _News:
     def _count(self, write: Writing, one: BrokerOrder) -> None:
         """What of this sum the ledger does not have yet, as one fill."""
         before = write.told_fills(one.account, one.broker_id)
-        quantity = one.filled - sum((fill.quantity for fill in before), ZERO)
+        quantity = Decimal(f"{(one.filled - sum((fill.quantity for fill in before), ZERO)).normalize():f}")
         if quantity <= 0 or one.average_price is None:
             self.taken.append(told(one))
             return

@@ -28,6 +28,7 @@ from domain.trading_state import TradingState
 
 Desk = Literal["paper-simulated", "paper", "simulator", "live"]
 ENGINE = "engine"
+FOUNDING = "ledger"
 _MIGRATING = 7_061_001  # PostgreSQL's advisory lock while one process brings the tables up to date
 
 # One look that says both whether the lease is still ours and where the audit ends. PostgreSQL locks both rows.
@@ -149,8 +150,9 @@ def _found(db: sa.Connection, owner: dict[str, str], clock: Clock) -> None:
     chain = audit.Chain(0, audit.GENESIS)
     chain.add(db, "founded", "ledger", identity, at=now, epoch=0)
     writing = Writing(db, 0, now, chain)
-    if owner["desk"] == "live":
-        writing.set_control(GLOBAL, TradingState.DISABLED, reason="a live desk starts disabled", actor="ledger")
+    if owner["desk"] in ("live", "simulator"):
+        reason = "a desk that sends orders out starts disabled: arm it"
+        writing.set_control(GLOBAL, TradingState.DISABLED, reason=reason, actor=FOUNDING)
     else:
-        writing.set_control(GLOBAL, TradingState.ENABLED, reason="a new paper desk", actor="ledger")
+        writing.set_control(GLOBAL, TradingState.ENABLED, reason="a new paper desk", actor=FOUNDING)
     writing.finish()

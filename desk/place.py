@@ -66,7 +66,6 @@ def paper(settings: Settings, source: str, simulated: bool) -> Place:
     """The paper desk over `source`: its own ledger, whatever DATABASE_URL says."""
     return _at(
         settings,
-        f"paper-{source}",
         desk="paper-simulated" if simulated else "paper",
         price_source=source,
         words=f"PAPER · {_WORDS.get(source, f'simulated prices ({source})' if simulated else f'prices from {source}')}",
@@ -82,31 +81,27 @@ def etrade(settings: Settings, source: str) -> Place:
             f"TRADING=etrade needs ETRADE_ENVIRONMENT=production, or simulator to rehearse: got {environment} "
             "(the sandbox gives canned answers whatever is ordered)"
         )
-    name, desk, words, tone, prices = _ETRADE[environment]
+    desk, words, tone, prices = _ETRADE[environment]
     if source != prices:
         raise SettingsError(f"TRADING=etrade needs DATA_SOURCE=etrade: no order is sent on prices of {source}")
-    return _at(settings, name, desk=desk, price_source=source, words=words, tone=tone, broker="etrade")
+    return _at(settings, desk=desk, price_source=source, words=words, tone=tone, broker="etrade")
 
 
-# By environment: name, desk, words, tone, and the one source of its prices.
-_ETRADE: dict[str, tuple[str, Desk, str, str, str]] = {
-    "production": ("live-etrade", "live", "LIVE · real money at E*TRADE", "live", "etrade"),
-    "simulator": (
-        "rehearsal-etrade",
-        "simulator",
-        "REHEARSAL · E*TRADE simulator, no real money",
-        "rehearsal",
-        "etrade-simulator",
-    ),
+# By environment: desk, words, tone, and the one source of its prices.
+_ETRADE: dict[str, tuple[Desk, str, str, str]] = {
+    "production": ("live", "LIVE · real money at E*TRADE", "live", "etrade"),
+    "simulator": ("simulator", "REHEARSAL · E*TRADE simulator, no real money", "rehearsal", "etrade-simulator"),
 }
 
 
-def _at(settings: Settings, name: str, **what: Any) -> Place:
+def _at(settings: Settings, *, price_source: str, **what: Any) -> Place:
+    name = settings.desk_name(price_source)
     address = settings.database_url.replace("{desk}", name.replace("-", "_"))
     return Place(
         name=name,
+        price_source=price_source,
         ledger_url=address or f"sqlite:///{settings.data_dir / f'ledger-{name}.db'}",
-        live_path=settings.data_dir / f"live-{name}.db",
+        live_path=settings.live_path(price_source),
         halt_paths=(settings.data_dir / "HALT", settings.data_dir / f"HALT-{name}"),
         **what,
     )

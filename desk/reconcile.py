@@ -58,9 +58,12 @@ def _look_at_the_clock(tools: Tools) -> None:
 
 
 def _since(tools: Tools) -> datetime:
-    """From when on the broker is asked: some days before the last fill we heard of, or from the beginning."""
+    """From when on the broker is asked: some days before the last fill we heard of, or from the beginning, which is
+    the ledger's where sums are told (those of before are in what it began with)."""
     newest = tools.reader.fills(most=1)
-    return newest[0].fill.time - LOOK_BACK if newest else EPOCH
+    if newest:
+        return newest[0].fill.time - LOOK_BACK
+    return EPOCH if tools.broker.tells_fills else _last_agreed(tools) - LOOK_BACK
 
 
 # Accounts the ledger sees for the first time
@@ -86,7 +89,7 @@ async def _found_accounts(tools: Tools, accounts: Iterable[BrokerAccount]) -> No
 
 async def _sums(tools: Tools, new: Iterable[BrokerAccount]) -> list[BrokerFill]:
     """What the orders of the last days have filled, each as one fill. The shares must stand still meanwhile."""
-    listed = [one for one in await tools.broker.orders(EPOCH) if one.filled and one.average_price]
+    listed = [one for one in await tools.broker.orders(tools.now() - LOOK_BACK) if one.average_price]
     again = {account.name: account for account in await tools.broker.accounts()}
     if any(again.get(account.name) != account for account in new):
         raise BrokerUnavailable("the account moved while it was read for the first time: it is read again")

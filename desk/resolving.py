@@ -140,6 +140,7 @@ def candidates(
         if one.broker_id not in before
         and early <= one.placed <= late
         and looks(one) == looks_of(order)
+        and (not one.said or one.status is Status.REFUSED)  # made in a way we never make one
         and tools.reader.order_at_broker(one.account, one.broker_id) is None
     ]
 

@@ -32,8 +32,8 @@ class Session(Protocol):
         """End the sign-in."""
         ...
 
-    async def check(self) -> list[dict[str, Any]]:
-        """What stands in the way, one thing after the other: name, verdict, said, cure."""
+    async def check(self, account: str = "") -> list[dict[str, Any]]:
+        """What stands in the way, one thing after the other: name, verdict, said, cure. `account`: the one picked."""
         ...
 
     async def release(self) -> None:

@@ -42,7 +42,7 @@ class SigningIn:
             raise SignInNeeded(NO_SESSION)
         task = self._running.get(command.key)
         if task is None:
-            work = _step(session, command.payload)
+            work = _step(session, command.payload, self._tools.reader.arming().account)
             task = self._running[command.key] = asyncio.create_task(asyncio.wait_for(work, ANSWERS_WITHIN_S))
             await asyncio.wait([task], timeout=0.01)
         if not task.done():
@@ -79,7 +79,7 @@ class SigningIn:
                 await asyncio.wait_for(self._tools.session.release(), LETS_GO_WITHIN_S)
 
 
-async def _step(session: Session, payload: dict[str, Any]) -> Answer:
+async def _step(session: Session, payload: dict[str, Any], account: str) -> Answer:
     match payload.get("step"):
         case "link":
             url = await session.link()
@@ -88,7 +88,7 @@ async def _step(session: Session, payload: dict[str, Any]) -> Answer:
             accounts = await session.finish(str(payload.get("code") or ""))
             return _done(_signed_in(accounts, session.status()), accounts=accounts)
         case "check":
-            return _done("E*TRADE was looked at, one thing after the other.", checks=await session.check())
+            return _done("E*TRADE was looked at, one thing after the other.", checks=await session.check(account))
         case "out":
             await session.sign_out()
             return _done("Signed out. No call is made to E*TRADE until somebody signs in again.")

@@ -5,6 +5,7 @@ Account numbers and keys never show in a repr; `masked` is what may be shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -36,6 +37,17 @@ class Account:
     def usable(self) -> bool:
         """An open brokerage account: closed ones and linked bank products are listed too."""
         return self.status != "CLOSED" and self.institution in ("BROKERAGE", "")
+
+
+def named(accounts: Iterable[Account]) -> dict[str, Account]:
+    """The usable accounts by the names they bear everywhere: the masked number. Where several end in the same digits,
+    all but the first are numbered, in the order of their keys: `••••9377`, `••••9377-2`."""
+    found: dict[str, Account] = {}
+    many: dict[str, int] = {}
+    for one in sorted((one for one in accounts if one.usable), key=lambda one: one.key):
+        many[one.masked] = many.get(one.masked, 0) + 1
+        found[one.masked if many[one.masked] == 1 else f"{one.masked}-{many[one.masked]}"] = one
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import DeskError
 from etrade.errors import KeyRefused, OverLimit, Refused, RequestWrong, SignInAgain, Unavailable
+from etrade.order_calls import OrderCalls
 from etrade.orders import Action, EtradeOrder, Leg, PriceType
 from etrade.tokens import NEW_YORK, explain
 
 if TYPE_CHECKING:
     from etrade.accounts import Account
-    from etrade_client import EtradeClient
+    from etrade_client import EtradeReader
 
 CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 240.0
 WAIT, DELAYED = "wait a little and look again", 1
@@ -47,10 +48,14 @@ class Check:
 
 
 async def doctor(
-    client: EtradeClient, *, account_number: str = "", symbol: str = "SPY", preview: bool = False
+    client: EtradeReader, *, account_number: str = "", symbol: str = "SPY", preview: bool = False
 ) -> list[Check]:
     """Keys, clock, sign-in, accounts, prices, agreements, orders, in this order; it stops at the first failure that
-    makes the rest pointless. `preview`: also preview (never place) the purchase of one share at half its price."""
+    makes the rest pointless. `preview`: also preview (never place) the purchase of one share at half its price; that
+    takes an EtradeClient (TypeError)."""
+    orders = client if isinstance(client, OrderCalls) else None
+    if preview and orders is None:
+        raise TypeError("a preview needs an EtradeClient: a reader cannot ask for one")
     checks = [await _keys(client)]
     checks.append(_clock(client))
     if checks[0].verdict is Verdict.FAIL:
@@ -66,8 +71,8 @@ async def doctor(
         return checks
     checks.append(await _tried("agreements", lambda: _agreements(client, found[0])))
     checks.append(await _tried("orders", lambda: _orders(client, found[0])))
-    if preview and last:
-        checks.append(await _tried("order preview", lambda: _preview(client, found[0], symbol, last[0])))
+    if preview and last and orders is not None:
+        checks.append(await _tried("order preview", lambda: _preview(orders, found[0], symbol, last[0])))
     return checks
 
 
@@ -80,7 +85,7 @@ async def _tried(name: str, look: Callable[[], Awaitable[Check]]) -> Check:
         return Check(name, Verdict.FAIL, str(error), cure or "read the sentence: it names the cure")
 
 
-async def _keys(client: EtradeClient) -> Check:
+async def _keys(client: EtradeReader) -> Check:
     """A sign-in link can be had with the keys alone."""
 
     async def look() -> Check:
@@ -90,7 +95,7 @@ async def _keys(client: EtradeClient) -> Check:
     return await _tried("keys", look)
 
 
-def _clock(client: EtradeClient) -> Check:
+def _clock(client: EtradeReader) -> Check:
     skew = client.clock_skew_s
     if skew is None:
         return Check("clock", Verdict.WARN, "E*TRADE's clock could not be compared with this machine's.", WAIT)
@@ -105,12 +110,12 @@ def _clock(client: EtradeClient) -> Check:
     return Check("clock", Verdict.OK, said)
 
 
-async def _sign_in(client: EtradeClient) -> Check:
+async def _sign_in(client: EtradeReader) -> Check:
     await client.accounts()
     return Check("sign-in", Verdict.OK, client.sign_in().said)
 
 
-async def _accounts(client: EtradeClient, number: str, found: list[Account]) -> Check:
+async def _accounts(client: EtradeReader, number: str, found: list[Account]) -> Check:
     account = await client.account(number)
     found.append(account)
     return Check(
@@ -118,7 +123,7 @@ async def _accounts(client: EtradeClient, number: str, found: list[Account]) -> 
     )
 
 
-async def _prices(client: EtradeClient, symbol: str, last: list[Decimal]) -> Check:
+async def _prices(client: EtradeReader, symbol: str, last: list[Decimal]) -> Check:
     quotes = await client.quotes([symbol])
     quote: Any = quotes.by_symbol.get(symbol.upper()) or next(iter(quotes.by_symbol.values()), None)
     if quote is None:
@@ -134,7 +139,7 @@ async def _prices(client: EtradeClient, symbol: str, last: list[Decimal]) -> Che
     )
 
 
-async def _agreements(client: EtradeClient, account: Account) -> Check:
+async def _agreements(client: EtradeReader, account: Account) -> Check:
     balance = await client.balance(account.key)
     if balance.quote_mode == DELAYED:
         said = "The market-data agreement is not signed: E*TRADE gives this account delayed prices."
@@ -146,13 +151,13 @@ async def _agreements(client: EtradeClient, account: Account) -> Check:
     return Check("agreements", Verdict.OK, "Nothing says that an agreement is missing.")
 
 
-async def _orders(client: EtradeClient, account: Account) -> Check:
+async def _orders(client: EtradeReader, account: Account) -> Check:
     today = client.clock.now().astimezone(NEW_YORK).date()
     listed = await client.orders(account.key, start=today, end=today)
     return Check("orders", Verdict.OK, f"Orders can be read: {len(listed)} today.")
 
 
-async def _preview(client: EtradeClient, account: Account, symbol: str, last: Decimal) -> Check:
+async def _preview(client: OrderCalls, account: Account, symbol: str, last: Decimal) -> Check:
     limit = (last / 2).quantize(Decimal("0.01"), ROUND_DOWN)
     order = EtradeOrder((Leg.stock(symbol.upper(), Action.BUY, 1),), PriceType.LIMIT, limit=limit)
     at = client.clock.now()

@@ -1,4 +1,7 @@
-"""The orders module. The rule: `place`, `change` and `cancel` send once; what is not certain is said to be so."""
+"""The orders module. The rule: `place`, `change` and `cancel` send once; what is not certain is said to be so.
+
+Reading is apart from ordering: who only looks has no object that could order.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from etrade.orders import (
 ORDERS_A_PAGE = 100
 
 
-class OrderCalls(Asker):
+class OrderReads(Asker):
     async def orders(
         self,
         account_key: str,
@@ -65,6 +68,8 @@ class OrderCalls(Asker):
         )
         return next((order for order in page.orders if order.id == order_id), None)
 
+
+class OrderCalls(OrderReads):
     async def preview(
         self, account_key: str, order: EtradeOrder, client_order_id: str, *, replaces: int | None = None
     ) -> Preview:

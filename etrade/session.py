@@ -24,13 +24,13 @@ from filelock import FileLock, Timeout
 from domain.clock import Clock
 from domain.errors import DeskError, FeedUnavailable, SignInNeeded
 from domain.instruments import instrument
-from etrade.accounts import Account, Balance
+from etrade.accounts import Account, Balance, named
 from etrade.doctor import Check, doctor
 from etrade.errors import EtradeError, SignInAgain
 from etrade.simulated_time import SimulatorClock, TimedTransport
 from etrade.tokens import RequestToken, SignIn, TokenState, TokenStore, explain, midnight_after
 from etrade.transport import AiohttpTransport, Transport
-from etrade_client import EtradeClient
+from etrade_client import EtradeClient, EtradeReader
 from settings import Settings
 
 LABELS = {"production": "E*TRADE", "sandbox": "E*TRADE sandbox", "simulator": "E*TRADE (simulator)"}
@@ -95,15 +95,22 @@ class SessionStatus:
 
 
 class EtradeSession:
-    """The client of this process, for as long as it is the owner. `transport` and `store` stand in for the real ones.
+    """The client of this process, for as long as it is the owner. `transport` and `store` stand in for the real ones;
+    only where it `trades` is there a client that can order, else one that reads.
 
     SettingsError where E*TRADE is off or a key is missing.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, *, transport: Transport | None = None, store: TokenStore | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        *,
+        transport: Transport | None = None,
+        store: TokenStore | None = None,
+        trades: bool = False,
     ) -> None:
-        self._settings, self._store = settings, store
+        self._settings, self._store, self.trades = settings, store, trades
         self.environment = settings.etrade_environment
         self.label = LABELS.get(self.environment, "E*TRADE")
         inner = transport or AiohttpTransport()
@@ -112,11 +119,11 @@ class EtradeSession:
             moved = SimulatorClock(clock, settings.etrade_simulator_url)
             self.clock, inner = moved, TimedTransport(inner, moved)
         self._transport = inner
-        EtradeClient.from_settings(settings, self.clock, transport=inner, store=_NoStore())  # checks the settings
+        EtradeReader.from_settings(settings, self.clock, transport=inner, store=_NoStore())  # checks the settings
         self._folder = settings.etrade_dir
         # Not by thread: claimed on the bridge's loop, it must be seen as held from every thread.
         self._lock = FileLock(self._folder / "owner.lock", timeout=0, thread_local=False)
-        self._client: EtradeClient | None = None
+        self._client: EtradeReader | None = None
         self._claiming = asyncio.Lock()
         self._asked: RequestToken | None = None
         self._problem = ""
@@ -132,11 +139,24 @@ class EtradeSession:
         return self._client is not None
 
     @property
-    def client(self) -> EtradeClient:
+    def client(self) -> EtradeReader:
         """The client. FeedUnavailable where another process owns it."""
         if self._client is None:
             raise FeedUnavailable(ELSEWHERE if self.owned_elsewhere() else NOT_YET)
         return self._client
+
+    @property
+    def trader(self) -> EtradeClient:
+        """The client, where it may order. FeedUnavailable as `client`; TypeError where this session only reads."""
+        if not isinstance(client := self.client, EtradeClient):
+            raise TypeError("this E*TRADE session only reads: it was not made to trade")
+        return client
+
+    @property
+    def clock_skew_s(self) -> float | None:
+        """How far E*TRADE's clock is ahead of ours; None where it has not been seen. From any thread."""
+        client = self._client
+        return None if client is None else client.clock_skew_s
 
     def owned_elsewhere(self) -> bool:
         """Whether another process, or another session of this one, has the ownership now."""
@@ -179,12 +199,11 @@ class EtradeSession:
         await self.release()
         await self._transport.close()
 
-    def _made(self) -> EtradeClient:
-        return EtradeClient.from_settings(
-            self._settings, self.clock, transport=self._transport, store=self._store or None
-        )
+    def _made(self) -> EtradeReader:
+        kind = EtradeClient if self.trades else EtradeReader
+        return kind.from_settings(self._settings, self.clock, transport=self._transport, store=self._store or None)
 
-    async def _begin(self, client: EtradeClient) -> None:
+    async def _begin(self, client: EtradeReader) -> None:
         """A token in `.env` is taken over, once; then what a sign-in shows is read."""
         token, secret = self._settings.etrade_access_token, self._settings.etrade_access_token_secret
         if token and secret and client.sign_in().state is not TokenState.KEY_REFUSED:
@@ -236,16 +255,20 @@ class EtradeSession:
             await self._tried(self._look(client))
         self._count()
 
-    async def check(self) -> list[Check]:
-        """The doctor's list."""
+    async def check(self, account: str = "") -> list[Check]:
+        """The doctor's list, about this account (its name) where one was picked."""
         client = await self._mine()
-        checks = await doctor(client, account_number=self._settings.etrade_account_id)
+        number = self._settings.etrade_account_id
+        if account and client.sign_in().usable:
+            found = named(await client.accounts()).get(account)
+            number = found.number if found else number
+        checks = await doctor(client, account_number=number)
         if client.sign_in().usable:
             await self._tried(self._look(client))
         self._count()
         return checks
 
-    def need(self) -> EtradeClient:
+    def need(self) -> EtradeReader:
         """The client of a sign-in that may be used; FeedUnavailable without asking E*TRADE where there is none."""
         client = self.client
         if not client.sign_in().usable:
@@ -321,21 +344,24 @@ class EtradeSession:
 
     # Inside
 
-    async def _mine(self) -> EtradeClient:
+    async def _mine(self) -> EtradeReader:
         if not await self.claim():
             raise SignInNeeded(ELSEWHERE)
         return self.client
 
-    async def _look(self, client: EtradeClient) -> None:
+    async def _look(self, client: EtradeReader) -> None:
         """The accounts, and what is in them."""
-        accounts = [one for one in await client.accounts() if one.usable]
+        listed = await client.accounts()
+        names = {one.key: name for name, one in named(listed).items()}
+        accounts = [one for one in listed if one.usable]
         number = self._settings.etrade_account_id
         chosen = next((one for one in accounts if one.number == number), accounts[0] if len(accounts) == 1 else None)
-        self._accounts = tuple(_seen(one, self._balances.get(one.key)) for one in accounts)
-        self._account = chosen.masked if chosen else f"{len(accounts)} accounts" if accounts else "no account"
+        many = f"{len(accounts)} accounts" if accounts else "no account"
+        self._account = names[chosen.key] if chosen else many
+        self._accounts = tuple(_seen(names[one.key], one, self._balances.get(one.key)) for one in accounts)
         for one in accounts:
             self._balances[one.key] = await client.balance(one.key)
-            self._accounts = tuple(_seen(each, self._balances.get(each.key)) for each in accounts)
+            self._accounts = tuple(_seen(names[each.key], each, self._balances.get(each.key)) for each in accounts)
 
     async def _kept(self, work: Any) -> Any:
         """What `work` gives; its error is kept as the last problem on its way up."""
@@ -371,12 +397,12 @@ class _NoStore:
     def save(self, token: Any, keys: Any) -> None: ...
 
 
-def _seen(account: Account, balance: Balance | None = None) -> AccountSeen:
+def _seen(name: str, account: Account, balance: Balance | None = None) -> AccountSeen:
     if balance is None:
-        return AccountSeen(account.masked, account.description or account.type, account.mode)
+        return AccountSeen(name, account.description or account.type, account.mode)
     cash, power = balance.net_cash, balance.buying_power
     return AccountSeen(
-        account.masked,
+        name,
         account.description or account.type,
         account.mode,
         _amount(balance.total_value),

@@ -76,14 +76,16 @@ class EtradeFeed:
     def __init__(
         self, settings: Settings, clock: Clock, *, transport: Transport | None = None, store: TokenStore | None = None
     ) -> None:
-        self.session = EtradeSession(settings, clock, transport=transport, store=store)
+        # Only a desk that sends orders there has a client that can; everywhere else it only reads.
+        trades = settings.trading == "etrade"
+        self.session = EtradeSession(settings, clock, transport=transport, store=store, trades=trades)
         environment = settings.etrade_environment
         self.clock = self.session.clock
         self.label, self.simulated = self.session.label, environment in _MADE_UP
         self.price_source = _SOURCES[environment]
         self.history = _history(settings, self.clock, self.simulated)
         self.sources = (self.name, self.history.name)
-        self._book = settings.data_dir / f"live-paper-{self.price_source}.db"
+        self._book = settings.live_path(self.price_source)
         self._minutes: defaultdict[str, Minutes] = defaultdict(Minutes)
         self._past: OrderedDict[tuple[str, str], _Past] = OrderedDict()
         self._earnings: dict[str, date | None] = {}

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import dialogs, orders, positions
+from ui import dialogs, differences, orders, positions
 from ui.session import open_page
 
 app = open_page("Positions")
@@ -13,7 +13,9 @@ st.title("Positions")
 account = positions.account()
 if account is None:
     st.stop()
+differences.cards(app, account)
 positions.positions(app, account)
+differences.outside(account)
 positions.positions_file(app, account)
 open_orders, fills, curve = st.tabs(["Open orders", "Fills", "Equity"])
 with open_orders:

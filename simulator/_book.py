@@ -90,6 +90,11 @@ class Book:
             self._replace(account, changes, kept)
         return kept
 
+    def rest(self, account: Account, ticket: Ticket) -> Kept:
+        """An order that nobody previewed here: its owner's, by hand. The same rules hold for it."""
+        self._check(account, ticket, None)
+        return self._rest(account, ticket)
+
     def changeable(self, account: Account, order_id: int, ticket: Ticket | None = None) -> Kept:
         """An order that may be changed or cancelled; symbol and side stay."""
         kept = account.order(order_id)
@@ -107,6 +112,10 @@ class Book:
         kept.status, kept.cancels_at = OrderStatus.CANCEL_REQUESTED, now + takes
         kept.events.append(Event("CANCEL_REQUESTED", now))
         return kept
+
+    def end(self, kept: Kept, status: OrderStatus) -> None:
+        """It is over, now."""
+        self._end(kept, status, self._clock.now())
 
     def fill_now(self, account: Account, kept: Kept) -> None:
         """All that is left of an order, at the market's price whatever its own: what a lost race looks like."""
@@ -253,6 +262,7 @@ class Book:
         """A fill: its money, its shares, its line in the history."""
         kept.filled += fill.quantity
         kept.filled_value += fill.quantity * fill.price
+        kept.fees_paid += fill.fee
         kept.executed = fill.time
         account.cash += fill.cash
         due = settles(fill.time)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from domain.calendars import NEW_YORK
 from domain.errors import DataError
 from domain.matching import FillRules
+from simulator import _happenings as happenings
 from simulator._faults import Fault
 from simulator._limits import LIMITS
 from simulator._market import STATUSES, Row, phase
@@ -156,6 +157,31 @@ async def _position(server: Etrade, wish: Tree) -> Tree:
     return _account(account)
 
 
+async def _split(server: Etrade, wish: Tree) -> Tree:
+    """`symbol`, `ratio` such as 10:1 (new to old)."""
+    last = await happenings.split(server, str(wish["symbol"]), str(wish["ratio"]))
+    return {"symbol": str(wish["symbol"]), "last": str(last), **await _book(server, wish)}
+
+
+async def _symbol(server: Etrade, wish: Tree) -> Tree:
+    """`from` one symbol `to` another."""
+    await happenings.rename(server, str(wish["from"]), str(wish["to"]))
+    return await _book(server, wish)
+
+
+async def _cash(server: Etrade, wish: Tree) -> Tree:
+    """`account` (key), `amount`, `type`, and `description`, `symbol` where it has them."""
+    account, moved = server.accounts.find(str(wish["account"])), happenings.amount(wish["amount"])
+    words = [str(wish.get(name) or "") for name in ("type", "description", "symbol")]
+    happenings.cash(server, account, moved, *words)
+    return _account(account)
+
+
+async def _by_hand(server: Etrade, wish: Tree) -> Tree:
+    """`account` (key), `symbol`, `action`, `quantity`, and `price_type`, `limit`, `stop`, `term`, `session`."""
+    return _order(await happenings.by_hand(server, server.accounts.find(str(wish["account"])), wish))
+
+
 async def _tokens(server: Etrade, wish: Tree) -> Tree:
     """`revoke` all tokens; `reject_key` true or false: E*TRADE has disabled the demo key."""
     if wish.get("revoke"):
@@ -184,6 +210,10 @@ _ROUTES: dict[tuple[str, str], Callable[[Etrade, Tree], Awaitable[Tree]]] = {
     ("POST", "rules"): _rules,
     ("GET", "book"): _book,
     ("POST", "position"): _position,
+    ("POST", "split"): _split,
+    ("POST", "symbol"): _symbol,
+    ("POST", "cash"): _cash,
+    ("POST", "order"): _by_hand,
     ("POST", "tokens"): _tokens,
 }
 

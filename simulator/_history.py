@@ -105,7 +105,7 @@ class History:
             "instType": "BROKERAGE",
             "storeId": STORE_ID,
             "brokerage": {
-                "product": {"symbol": row.symbol, "securityType": "EQ", **PRODUCT},
+                "product": {"symbol": row.symbol, "securityType": "EQ", **PRODUCT} if row.symbol else {},
                 "quantity": number(row.quantity),
                 "price": number(row.price),
                 "settlementCurrency": "USD",
@@ -195,7 +195,7 @@ def within(moment: datetime, start: date | None, end: date | None) -> bool:
 
 
 def _description(row: Transaction) -> str:
-    return f"{row.symbol} {company(row.symbol)}"
+    return row.description or (f"{row.symbol} {company(row.symbol)}" if row.symbol else row.kind)
 
 
 def _marker(row: Transaction) -> str:

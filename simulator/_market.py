@@ -138,6 +138,19 @@ class Market:
         self._quotes.clear()
         self._days.clear()
 
+    def new_day(self, symbol: str) -> None:
+        """What it has shown so far counts no more, today's prices and last year's: it was split."""
+        self._days.pop(symbol, None)
+        for known in [key for key in self._years if key[0] == symbol]:
+            del self._years[known]
+        if (quote := self._quotes.get(symbol)) is not None:
+            self._took(quote)
+
+    def drop(self, symbol: str) -> None:
+        """It is traded no more; the feed may know it all the same."""
+        for kept in (self._tape, self._quotes, self._days, self._up):
+            kept.pop(symbol, None)
+
     def turn(self) -> None:
         """The tape's next line of every symbol; where it has ended the price stands, at a new time."""
         for symbol, rows in self._tape.items():

@@ -23,6 +23,8 @@ CLOSED_TEXT = (
     1027,
     "200|The market was closed when we received your order. It will be entered at the next market open.",
 )
+# So many decimals that the average times what is filled is what was traded, to the cent, up to ten million shares.
+AVERAGE_PLACES = 10
 CANCEL_TEXT = "200|Your request to cancel your order is being processed."
 
 
@@ -178,7 +180,7 @@ class Orders:
             detail["replacedByOrderId"] = kept.replaced_by
         detail |= {"allOrNone": asked.all_or_none, "netPrice": 0, "netBid": 0, "netAsk": 0, "gcd": 0, "ratio": ""}
         leg = self._leg(asked, kept.filled, kept.average)
-        leg |= {"estimatedCommission": 0, "estimatedFees": number(kept.fees, 2)}
+        leg |= {"estimatedCommission": 0, "estimatedFees": number(kept.fees_paid if kept.filled else kept.fees, 2)}
         leg["Product"] = {**_product(asked), "productId": {"symbol": asked.symbol, "typeCode": "EQUITY"}}
         detail["Instrument"] = [leg]
         path = f"{base}/v1/accounts/{account.key}/orders/{kept.order_id}"
@@ -193,7 +195,7 @@ class Orders:
             "filledQuantity": float(filled),
         }
         if average is not None:
-            leg["averageExecutionPrice"] = number(average)
+            leg["averageExecutionPrice"] = number(average, AVERAGE_PLACES)
         return leg
 
     def _event(self, kept: Kept, event: Event) -> Tree:

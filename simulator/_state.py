@@ -72,6 +72,7 @@ class Kept:
     fees: Decimal
     filled: Decimal = ZERO
     filled_value: Decimal = ZERO
+    fees_paid: Decimal = ZERO
     executed: datetime | None = None
     cancels_at: datetime | None = None
     replaces: int | None = None
@@ -134,6 +135,7 @@ class Transaction:
     fee: Decimal
     amount: Decimal
     order_id: int
+    description: str = ""
 
 
 @dataclass(slots=True)

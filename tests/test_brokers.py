@@ -20,16 +20,19 @@ from hypothesis import settings as effort
 from hypothesis import strategies as hs
 
 import risk_manager
-from brokers.base import Broker, BrokerAccount, BrokerOrder
+from brokers.base import Broker, BrokerAccount, BrokerOrder, Prepared
 from brokers.paper import PaperBroker, rules_of
 from domain import registry
+from domain.calendars import NEW_YORK
 from domain.clock import ManualClock
 from domain.context import AccountKind
 from domain.errors import BrokerUnavailable, OrderRefused, SettingsError
 from domain.orders import OrderRequest, OrderType, Side, Status, TimeInForce
 from domain.quotes import Quote
+from etrade.limits import LIMITS, Limit
 from risk_manager import Approved
 from settings import PaperAccount, Settings
+from tests.etrade_desk import MARGIN, EtradeDesk, etrade_desk
 from tests.risk_world import ask, review, world
 
 BEGAN = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)  # a Friday, 10:30 New York
@@ -133,7 +136,66 @@ def hurried(folder: str, accounts: str = "main:margin:100000", **more: Any) -> R
     return made
 
 
+@dataclass
+class AtEtrade:
+    """The broker at a local E*TRADE, handled as the others."""
+
+    desk: EtradeDesk
+    name: str = MARGIN
+
+    @property
+    def broker(self) -> Any:
+        return self.desk.broker
+
+    async def see(self, last: float | str) -> None:
+        self.desk.sim.price("AAPL", str(last))
+        self.desk.sim.tick()
+
+    async def place(self, request: OrderRequest, name: str = "c1") -> str:
+        return await self.desk.place(request, name)
+
+    async def order(self, broker_id: str) -> BrokerOrder:
+        return await self.desk.order(broker_id)
+
+    def now(self) -> datetime:
+        return self.desk.now()
+
+    async def wait(self, until: str) -> None:
+        self.desk.move_to(until)
+        await self.desk.sign_in()
+
+
+@dataclass
+class OnPaper(Rig):
+    """A broker of this machine, handled as the others."""
+
+    name: str = "main"
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    async def wait(self, until: str) -> None:
+        moment = datetime.fromisoformat(until).replace(tzinfo=NEW_YORK)
+        self.clock.advance(seconds=(moment - self.clock.now()).total_seconds())
+
+
 @pytest.fixture(params=registry.names("brokers"))
+async def every_broker(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AtEtrade | OnPaper]:
+    """Each broker of the drawer; one that lives elsewhere at its simulator."""
+    if request.param == "etrade":
+        for module in LIMITS:
+            monkeypatch.setitem(LIMITS, module, Limit(100_000, 1_000_000))  # type: ignore[index]
+        async with etrade_desk(tmp_path) as desk:
+            yield AtEtrade(desk)
+        return
+    made = rig(tmp_path, part=request.param)
+    yield OnPaper(made.broker, made.clock, made.exchange, made.open)
+    await made.broker.close()
+
+
+@pytest.fixture(params=[name for name in registry.names("brokers") if registry.part("brokers", name).echoes_ids])
 async def any_broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     made = rig(tmp_path, part=request.param)
     yield made
@@ -159,21 +221,82 @@ async def margin(tmp_path: Path) -> AsyncIterator[Rig]:
 # What every broker keeps to
 
 
-async def test_a_broker_says_what_it_is(any_broker: Rig) -> None:
-    broker: Broker = any_broker.broker
+async def test_a_broker_says_what_it_is(every_broker: AtEtrade | OnPaper) -> None:
+    broker: Broker = every_broker.broker
 
     assert broker.name in registry.names("brokers")
     assert broker.label
-    assert {type(broker.real_money), type(broker.oco), type(broker.echoes_ids)} == {bool}
+    claims = (broker.real_money, broker.oco, broker.echoes_ids, broker.tells_fills, broker.polled)
+    assert {type(claim) for claim in claims} == {bool}
+    assert broker.fence_s >= 0 <= broker.list_lag_s
+    assert not broker.real_money
 
 
-async def test_only_what_the_gates_approved_is_taken(any_broker: Rig) -> None:
+async def test_only_what_the_gates_approved_is_taken(every_broker: AtEtrade | OnPaper) -> None:
     denied = review(ask(quantity=D(10**7)), world())
 
-    for unapproved in (wish(), denied, None):
+    for unapproved in (wish(account=every_broker.name), denied, None):
         with pytest.raises(TypeError, match="approved"):
-            await any_broker.broker.place(unapproved, client_order_id="c1")
-    assert await any_broker.broker.orders(EVER) == []
+            await every_broker.broker.place(unapproved, client_order_id="c1", prepared=Prepared())
+    assert await every_broker.broker.orders(EVER) == []
+
+
+async def test_an_order_may_be_cancelled_until_it_is_done(every_broker: AtEtrade | OnPaper) -> None:
+    name = every_broker.name
+    await every_broker.see(100)
+    done = await every_broker.place(wish(account=name), "c1")
+    await every_broker.see(100)
+    resting = await every_broker.place(wish(account=name, kind="limit", limit=99), "c2")
+
+    await every_broker.broker.cancel(name, resting)
+    with pytest.raises(OrderRefused):
+        await every_broker.broker.cancel(name, done)
+    with pytest.raises(OrderRefused):
+        await every_broker.broker.cancel(name, "nobody")
+    for _ in range(2):
+        await every_broker.see(100)
+
+    told = {one.broker_id: (one.status, one.filled) for one in await every_broker.broker.orders(EVER)}
+    assert told == {done: (Status.FILLED, 100), resting: (Status.CANCELLED, 0)}
+
+
+async def test_what_the_broker_refuses_leaves_nothing_behind(every_broker: AtEtrade | OnPaper) -> None:
+    await every_broker.see(100)
+    name, before = every_broker.name, await every_broker.broker.accounts()
+    wrong = (wish(quantity=0.5, account=name), wish(kind="limit", limit="99.001", account=name))
+    for request in (*wrong, wish(quantity=10**6, account=name), wish(account="nobody")):
+        with pytest.raises(OrderRefused):
+            await every_broker.place(request)
+
+    assert await every_broker.broker.orders(EVER) == []
+    assert await every_broker.broker.accounts() == before
+    assert await every_broker.place(wish(quantity=1, account=name))  # the name is still free
+
+
+async def test_a_preview_names_the_cost_and_moves_nothing(every_broker: AtEtrade | OnPaper) -> None:
+    await every_broker.see(100)
+    before = await every_broker.broker.accounts()
+
+    for _ in range(2):
+        estimate = await every_broker.broker.preview(wish(account=every_broker.name))
+        assert (estimate.price, estimate.cost) == (100, 10_000)
+
+    assert await every_broker.broker.accounts() == before
+    assert await every_broker.broker.orders(EVER) == []
+
+
+async def test_open_orders_are_told_however_old(every_broker: AtEtrade | OnPaper) -> None:
+    await every_broker.see(100)
+    old = await every_broker.place(wish(kind="limit", limit=90, time_in_force=GTC, account=every_broker.name), "old")
+    await every_broker.wait("2026-12-18T10:30")
+    new = await every_broker.place(wish(kind="limit", limit=92, time_in_force=GTC, account=every_broker.name), "new")
+
+    listed = await every_broker.broker.orders(every_broker.now())
+
+    assert [order.broker_id for order in listed] == [old, new]
+
+
+# What a broker keeps to that tells the name we gave an order, and each of its fills
 
 
 async def test_one_client_order_id_is_one_order(any_broker: Rig) -> None:

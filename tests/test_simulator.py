@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -1296,3 +1297,123 @@ def test_a_wrong_option_is_named_and_nothing_starts(wrong: list[str]) -> None:
 
     assert (done.returncode, wrong[0] in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr
+
+
+# What happens to an account from outside
+
+
+def test_a_split_scales_shares_lots_prices_and_cancels_what_rests(sim: Running, me: Person) -> None:
+    sim.control("position", account=MARGIN, symbol="MSFT", quantity=7, price="400")
+    sim.control("position", account=MARGIN, symbol="MSFT", quantity=4, price="450")
+    resting = me.rests(me.order("SELL", 11, "STOP", stopPrice=450, orderTerm="GOOD_UNTIL_CANCEL"))
+
+    told_ = sim.control("split", symbol="MSFT", ratio="10:1")
+
+    assert told_["accounts"][0]["positions"] == {"MSFT": "110"}
+    assert me.status_of(resting) == "CANCELLED"
+    _, tree = me.get(f"accounts/{MARGIN}/portfolio", lotsRequired="true")
+    [position] = tree["PortfolioResponse"]["AccountPortfolio"][0]["Position"]
+    assert [(lot["remainingQty"], lot["price"], lot["totalCost"]) for lot in position["positionLot"]] == [
+        (70, 40, 2800),
+        (40, 45, 1800),
+    ]
+    _, quotes = me.get("market/quote/MSFT")
+    quote = quotes["QuoteResponse"]["QuoteData"][0]["All"]
+    assert (quote["lastTrade"], quote["bid"], quote["ask"]) == (50, 50, 50)
+    assert quote["high"] == quote["low"] == 50
+
+
+@pytest.mark.parametrize(
+    ("held", "left", "paid"), [(10, 1, "1000.00"), (8, 1, "0"), (3, 0, "1500.00"), (-9, -1, "-500.00")]
+)
+def test_a_reverse_split_pays_fractions_out_at_the_new_price(sim: Running, held: int, left: int, paid: str) -> None:
+    sim.price("MSFT", "500.00")
+    sim.control("position", account=MARGIN, symbol="MSFT", quantity=held, price="400")
+
+    account = sim.control("split", symbol="MSFT", ratio="1:8")["accounts"][0]
+
+    assert Decimal(account["positions"].get("MSFT", "0")) == left
+    assert Decimal(account["cash"]) == 100_000 + Decimal(paid)
+
+
+def test_three_lots_of_one_share_come_out_whole(sim: Running) -> None:
+    sim.price("MSFT", "500.00")
+    for _ in range(3):
+        sim.control("position", account=MARGIN, symbol="MSFT", quantity=1, price="400")
+
+    account = sim.control("split", symbol="MSFT", ratio="1:3")["accounts"][0]
+
+    assert (Decimal(account["positions"]["MSFT"]), account["cash"]) == (1, "100000")
+
+
+def test_a_symbol_changes_and_its_shares_stay(sim: Running, me: Person) -> None:
+    sim.control("position", account=MARGIN, symbol="MSFT", quantity=7, price="400")
+    resting = me.rests(me.order("SELL", 7, "STOP", stopPrice=450))
+
+    account = sim.control("symbol", **{"from": "MSFT", "to": "MSNEW"})["accounts"][0]
+
+    assert account["positions"] == {"MSNEW": "7"}
+    assert me.status_of(resting) == "CANCELLED"
+    assert me.get("market/quote/MSNEW")[1]["QuoteResponse"]["QuoteData"][0]["All"]["lastTrade"] == 500
+    assert "QuoteData" not in me.get("market/quote/MSFT")[1]["QuoteResponse"]
+
+
+def test_money_comes_and_goes_as_a_transaction(sim: Running, me: Person) -> None:
+    sim.control("cash", account=MARGIN, amount="12.34", type="Dividend", symbol="MSFT")
+    account = sim.control("cash", account=MARGIN, amount="-5", type="Fee", description="WIRE FEE")
+
+    _, tree = me.get(f"accounts/{MARGIN}/transactions")
+    rows = tree["TransactionListResponse"]["Transaction"]
+    assert [(row["transactionType"], row["amount"], row["description"]) for row in rows] == [
+        ("Fee", -5, "WIRE FEE"),
+        ("Dividend", 12.34, "MSFT MICROSOFT COM"),
+    ]
+    assert all(row["postDate"] for row in rows)
+    assert rows[0]["brokerage"]["product"] == {}
+    assert account["cash"] == "100007.34"
+
+
+def test_an_order_by_hand_keeps_to_the_books_rules(sim: Running, me: Person) -> None:
+    told_ = sim.control(
+        "order", account=MARGIN, symbol="MSFT", action="BUY", quantity=3, price_type="LIMIT", limit="499"
+    )
+
+    assert (told_["clientOrderId"], told_["status"]) == ("by hand", "OPEN")
+    assert [row["orderId"] for row in me.orders()] == [told_["orderId"]]
+    with pytest.raises(ValueError, match="not enough available shares"):
+        sim.control("order", account=MARGIN, symbol="MSFT", action="SELL", quantity=3)
+    with pytest.raises(ValueError, match="validate the input"):
+        sim.control("order", account=MARGIN, symbol="MSFT", action="BUY", quantity=3, price_type="LIMIT")
+
+
+@pytest.mark.parametrize(
+    ("route", "wish", "words"),
+    [
+        ("split", {"symbol": "MSFT", "ratio": "10"}, "ratio must be new to old"),
+        ("split", {"symbol": "MSFT", "ratio": "2:2"}, "ratio must be new to old"),
+        ("split", {"symbol": "NOPE", "ratio": "2:1"}, "NOPE has no price yet"),
+        ("symbol", {"from": "MSFT", "to": "msft"}, "changes into another one"),
+        ("cash", {"account": MARGIN, "amount": "0", "type": "Fee"}, "not zero"),
+        ("cash", {"account": MARGIN, "amount": "1.005", "type": "Fee"}, "in cents"),
+        ("cash", {"account": MARGIN, "amount": "", "type": "Fee"}, "an amount is missing"),
+        ("cash", {"account": MARGIN, "amount": "1", "type": " "}, "needs a type"),
+    ],
+)
+def test_what_cannot_happen_is_named(sim: Running, route: str, wish: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        sim.control(route, **wish)
+
+
+def test_an_average_times_what_is_filled_is_what_was_traded(sim: Running, me: Person) -> None:
+    sim.control("rules", volume_cap=0.05)
+    order_id = me.rests(me.order("BUY", 140))
+    cash = Decimal(sim.control("book", "GET")["accounts"][0]["cash"])
+    for price, volume in (("500.01", 1_000_000), ("500.04", 1_001_400), ("499.97", 1_002_000), ("500.07", 1_009_000)):
+        sim.price("MSFT", price, volume=str(volume))
+        sim.tick()
+    left = Decimal(sim.control("book", "GET")["accounts"][0]["cash"])
+
+    [leg] = next(row for row in me.orders() if row["orderId"] == order_id)["OrderDetail"][0]["Instrument"]
+    traded = Decimal(repr(leg["averageExecutionPrice"])) * Decimal(str(leg["filledQuantity"]))
+    assert leg["filledQuantity"] > 0
+    assert traded.quantize(Decimal("0.01")) == cash - left

@@ -6,6 +6,7 @@ Drawn before anything else of a page, so that it works while the rest is broken.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,8 +18,8 @@ import settings as settings_file
 from desk.halt import halt_level, write_halt
 from domain.commands import Kind
 from domain.trading_state import KillLevel
-from ui import wording
-from ui.asking import ask, failed, fate, show_fate
+from ui import standing, wording
+from ui.asking import ask, engine_runs, failed, fate, show_fate
 from ui.components import desk_panel
 from ui.desk_state import engine_words, trading_words
 from ui.palettes import DEFAULT, PALETTES, Palette
@@ -33,15 +34,17 @@ NAMES = {
     KillLevel.FLATTEN: "Flatten",
     KillLevel.HALT: "Halt",
 }
-_PENDING, _FILE, _CHOSEN = "desk_bar_dialog", "desk_halt_file", "desk_kill_wishes"
+_PENDING, _FILE, _CHOSEN, _GO = "desk_bar_dialog", "desk_halt_file", "desk_kill_wishes", "desk_bar_go"
 _log = logging.getLogger(__name__)
 
 
 def draw() -> None:
-    """The sidebar's panel, the strip above the page, and the dialog that was asked for."""
+    """The sidebar's panel, banner and strip above the page, and the dialog that was asked for."""
+    if go := st.session_state.pop(_GO, None):
+        _leave_for(go)
     colours, account = _colours(), str(st.session_state.get(ACCOUNT_KEY) or "")
     with st.sidebar:
-        desk_panel("side", account, colours=colours, key="desk_side", on_press=lambda: _pressed("desk_side"))
+        desk_panel("side", account, colours=colours, key="desk_side", on_press=_presses("desk_side"))
         st.button(
             "Stop trading",
             key="desk_stop",
@@ -50,7 +53,10 @@ def draw() -> None:
             on_click=_soon,
             args=("stop",),
         )
-    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=lambda: _pressed("desk_strip_top"))
+    if first := _banner():
+        on_press = _presses("desk_banner")
+        desk_panel("banner", account, colours=colours, key="desk_banner", on_press=on_press, first=first)
+    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=_presses("desk_strip_top"))
     if pending := st.session_state.pop(_PENDING, None):
         name, key = pending
         (_re_arm if name == "arm" else _stop)(key)
@@ -63,9 +69,50 @@ def _colours() -> Palette:
         return PALETTES[DEFAULT]
 
 
+def mark() -> str:
+    """What the browser tab's title begins with, on a desk whose orders leave this machine."""
+    try:
+        word = standing.MARKS.get(bootstrap.trading().place.tone)
+    except Exception:  # noqa: BLE001 - the page says itself what is broken
+        return ""
+    return f"{word} · " if word else ""
+
+
+def _banner() -> dict[str, Any] | None:
+    """What the banner says until the browser has asked for itself; None on paper."""
+    try:
+        trading = bootstrap.trading()
+        if not trading.place.needs_arming:
+            return None
+        return standing.banner(trading.place, trading.reader.engine(), not engine_runs(trading))
+    except Exception:  # noqa: BLE001 - a ledger that cannot be read has no engine that acts on it
+        return _unread()
+
+
+def _unread() -> dict[str, Any] | None:
+    try:
+        return standing.banner(bootstrap.trading().place, None, silent=True)
+    except Exception:  # noqa: BLE001 - no desk, no banner
+        return None
+
+
+def _presses(component: str) -> Callable[[], None]:
+    return lambda: _pressed(component)
+
+
 def _pressed(component: str) -> None:
-    if name := st.session_state[component].pressed:
+    name = str(st.session_state[component].pressed or "")
+    if name.startswith("go "):
+        st.session_state[_GO] = name.removeprefix("go ")
+    elif name:
         _soon(name)
+
+
+def _leave_for(place: str) -> None:
+    """To where a button of the bar leads: a tab of the settings, or the positions."""
+    if place == "positions":
+        st.switch_page("pages/positions.py")
+    st.switch_page("pages/settings.py", query_params={"tab": place})
 
 
 def _soon(name: str) -> None:

@@ -25,7 +25,7 @@ from domain.orders import AT_BROKER, Order, Purpose, Side, Status
 from domain.positions import ZERO, Account
 from domain.quotes import Quote
 from domain.trading_state import KillLevel, TradingState
-from ui import wording
+from ui import standing, wording
 from ui.asking import SILENT_AFTER
 from ui.holdings import Holding, Totals, holdings, totals
 
@@ -35,6 +35,11 @@ LEVELS: dict[KillLevel, str] = {
     KillLevel.CANCEL: "STOPPED",
     KillLevel.FLATTEN: "FLATTENING",
     KillLevel.HALT: "HALTED",
+}
+_DOES = {
+    "recovering": "is starting up",
+    "signed out": "waits for the sign-in",
+    "frozen": "is waiting for a person",
 }
 _log = logging.getLogger(__name__)
 
@@ -61,8 +66,12 @@ def _read(trading: bootstrap.Trading, account: str, symbol: str) -> dict[str, An
     if stand["level"] == KillLevel.FLATTEN and not any(reader.positions(one.name) for one in known):
         stand["words"] = "FLAT AND STOPPED"
     engine = reader.engine()
+    words = engine_words(engine, now, reader.queued())
+    words["problems"] = standing.untold(words["problems"], engine, trading.place)
     found: dict[str, Any] = {
-        "engine": engine_words(engine, now, reader.queued()),
+        "engine": words,
+        "banner": standing.banner(trading.place, engine, words["state"] != "running"),
+        "notices": standing.notices(trading.place, engine),
         "etrade": etrade_words(engine),
         "trading": stand,
         "accounts": [{"name": one.name, "kind": one.kind} for one in known],
@@ -88,6 +97,8 @@ def _unreadable(trading: bootstrap.Trading, error: Exception) -> dict[str, Any]:
     control = Control(TradingState.DISABLED, reason=said)
     return {
         "engine": {**engine_words(None, trading.clock.now(), 0), "state": "unknown", "words": "Engine: not known"},
+        "banner": standing.banner(trading.place, None, silent=True),
+        "notices": [],
         "etrade": None,
         "trading": trading_words(control, _file(trading)) | {"words": "DISABLED", "why": said},
         "accounts": [],
@@ -143,7 +154,7 @@ def etrade_words(status: EngineStatus | None) -> dict[str, str] | None:
 
 
 def _runs(status: EngineStatus) -> str:
-    return {"recovering": "is starting up", "frozen": "is waiting for a person"}.get(status.state, "runs")
+    return _DOES.get(status.state, "runs")
 
 
 def _where(status: EngineStatus) -> str:
@@ -198,7 +209,7 @@ def _money(
         "open_orders": len(orders),
         "positions": len(held),
         "without_price": [one.symbol for one in held if one.last is None],
-        "without_stop": [one.symbol for one in held if one.unguarded],
+        "without_stop": [one.symbol for one in held if one.unguarded > abs(folded.positions[one.symbol].outside)],
         "breaker": breaker.reason if breaker and breaker.latched else "",
     }
 

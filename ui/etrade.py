@@ -72,7 +72,7 @@ def etrade(app: Open) -> None:
         _signed_in()
     else:
         _sign_in()
-    _doctor()
+    doctor()
     with st.expander("What happens if nobody signs in tomorrow"):
         st.markdown(TOMORROW)
     with st.expander("Calls left, and the clock"):
@@ -228,10 +228,11 @@ def _accounts() -> None:
 # What is in the way
 
 
-def _doctor() -> None:
+def doctor(label: str = "Look now") -> None:
+    """The button that has the engine look at everything, and what it found."""
     st.subheader("Doctor")
     st.caption("Looks at keys, clock, sign-in, accounts, prices, agreements and orders. It changes nothing.")
-    st.button("Look now", icon=":material/stethoscope:", key="etrade_look", on_click=_new, args=(_CHECK, "check"))
+    st.button(label, icon=":material/stethoscope:", key="etrade_look", on_click=_new, args=(_CHECK, "check"))
     if key := st.session_state.get(_CHECK):
         waits = fate(key).state == "queued"
         st.fragment(run_every=0.5 if waits else None)(_checks)(key, waits)
@@ -246,12 +247,8 @@ def _checks(key: str, waits: bool) -> None:
         return
     for check in now.details["checks"]:
         icon, colour = VERDICTS.get(check["verdict"], _FAILED)
-        said = " ".join(_sentence(text) for text in (check["said"], check["cure"]) if text)
-        st.markdown(f":{colour}[{icon} **{_sentence(check['name'], '')}**] {wording.plain(said)}")
-
-
-def _sentence(text: str, end: str = ".") -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}{end}"
+        said = " ".join(wording.sentence(text) for text in (check["said"], check["cure"]) if text)
+        st.markdown(f":{colour}[{icon} **{wording.sentence(check['name'], '')}**] {wording.plain(said)}")
 
 
 def _limits(told: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from domain.commands import Kind
 from domain.errors import DeskError
 from domain.instruments import instrument
 from domain.orders import NEEDS, Order, Purpose
-from ui import dialogs, tables, verdicts, wording
+from ui import dialogs, differences, tables, verdicts, wording
 from ui.session import Open
 
 PRICES = {"limit": "Limit", "stop": "Stop", "trail": "Trail"}
@@ -51,6 +51,7 @@ def orders_of_the_day(app: Open, account: str, key: str = "desk_orders", only_op
     """The list, renewed every two seconds; it keeps its place while it ticks."""
     dialogs.step_out()
     try:
+        differences.not_known(app, account, key)
         shown = of_the_day(account)
     except DeskError as error:
         st.error(wording.plain(error), icon=":material/error:")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -21,6 +22,7 @@ NOTHING_HELD = (
     "No open positions. Place a paper order from the live dashboard; it appears here within a second of its fill."
 )
 NO_ACCOUNT = "No account yet. The engine opens a paper account when it starts; what it holds appears here."
+NOT_OURS = "bought outside"
 PAGE_OF_FILLS = 25
 SPANS = {"Today": timedelta(days=1), "Week": timedelta(days=7), "All": None}
 
@@ -39,7 +41,7 @@ def positions(app: Open, name: str) -> None:
     """Totals and table, renewed each second."""
     dialogs.step_out()
     try:
-        held = holdings.held_by(app.desk, name)
+        held, outside = holdings.held_by(app.desk, name), bought_outside(name)
         _totals(name, held)
     except DeskError as error:
         st.error(wording.plain(error), icon=":material/error:")
@@ -47,15 +49,36 @@ def positions(app: Open, name: str) -> None:
     if not held:
         st.info(NOTHING_HELD, icon=":material/inbox:")
         return
-    _unguarded(held)
+    _unguarded([one for one in held if one.unguarded > outside.get(one.symbol, 0)])
     colours = palettes.PALETTES[app.palette]
     st.session_state.pos_shown = [one.symbol for one in held]
     st.dataframe(
-        tables.painted(tables.positions_table(held), colours.up, colours.down),
+        tables.painted(marked(tables.positions_table(held), held, outside), colours.up, colours.down),
         hide_index=True,
         key="pos_table",
-        column_config=tables.position_columns(on_click=lambda: _chosen(app, name), key="pos_act"),
+        column_config=tables.position_columns(on_click=lambda: _chosen(app, name), key="pos_act")
+        | {"Outside": st.column_config.TextColumn(alignment="right", width=80)},
     )
+
+
+def bought_outside(name: str) -> dict[str, Decimal]:
+    """How many shares of each symbol came from outside this desk, by the ledger; symbols without any are left out."""
+    held = bootstrap.trading().reader.positions(name)
+    return {symbol: abs(position.outside) for symbol, position in held.items() if position.outside}
+
+
+def marked(table: pd.DataFrame, held: list[Holding], outside: dict[str, Decimal]) -> pd.DataFrame:
+    """The table with a column for shares from outside, where there are any: those need no stop of this desk."""
+    if not outside:
+        return table
+    shares = [outside.get(one.symbol, Decimal(0)) for one in held]
+    table.insert(3, "Outside", [wording.quantity(count) if count else "" for count in shares])
+    for row, (one, count) in enumerate(zip(held, shares, strict=True)):
+        if count and one.unguarded <= count:
+            table.loc[row, "Protected"] = NOT_OURS
+        if count == abs(one.quantity):  # what was paid for them is not known here
+            table.loc[row, ["Avg", "Open P/L", "%"]] = wording.NOTHING
+    return table
 
 
 def _totals(name: str, held: list[Holding]) -> None:
@@ -96,6 +119,7 @@ _STYLE = """<style>
 .st-key-pos_totals [data-testid="stMetricValue"] {{ font-size: 1.25rem; font-variant-numeric: tabular-nums; }}
 [class*="st-key-pos_total_up"] [data-testid="stMetricValue"] {{ color: {up}; }}
 [class*="st-key-pos_total_down"] [data-testid="stMetricValue"] {{ color: {down}; }}
+[class*="st-key-diff_card_"] [data-testid="stMetricValue"] {{ font-size: 1.25rem; font-variant-numeric: tabular-nums; }}
 [class*="st-key-pos_bare_"] {{ gap: .6rem; }}
 </style>"""
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import streamlit as st
 
 import bootstrap
+from desk.arming import DELIBERATE
 from desk.control import GLOBAL, Control
 from desk.records import LimitChange
 from domain.commands import Kind
@@ -34,6 +35,7 @@ def risk(app: Open) -> None:
         _may_trade(app)
         now = in_force()
         week = this_week()
+        _on_purpose(now)
         _limits(app, now, week)
         _change(now, week)
         _gates()
@@ -118,6 +120,25 @@ def _reset(account: str, key: str) -> dict[str, Any]:
 
 
 # Limits
+
+
+def _on_purpose(now: dict[str, Any]) -> None:
+    """A desk whose orders leave this machine is armed only with limits that a person has set: also to what they are."""
+    trading = bootstrap.trading()
+    unset = [name for name in DELIBERATE if name not in trading.reader.limits()] if trading.place.needs_arming else []
+    if not unset:
+        return
+    key = st.session_state.setdefault("risk_purpose_key", uuid4().hex)
+    if all(fate(f"{key}-{name}").settled for name in unset):  # refused: the next press is a new wish
+        key = st.session_state["risk_purpose_key"] = uuid4().hex
+    with st.container(border=True, key="risk_purpose"):
+        st.markdown("**Nobody has set these limits yet, and arming asks for it.** Change them below, or keep them:")
+        for name in unset:
+            st.markdown(
+                f"- `{name}`: {wording.plain(params_of(Limits)[name].help)}, **{wording.plain(shown(now[name]))}**"
+            )
+        values = {name: now[name] for name in unset}
+        st.button("Set them to these values", key="risk_keep", on_click=_set, args=(values, key))
 
 
 def _limits(app: Open, now: dict[str, Any], week: refusals.Week) -> None:

@@ -46,7 +46,7 @@ def open_page(title: str) -> Open:
     """Every page's first line. A deep link may run a page without the entry script, so all it needs comes from here.
     The desk and the switch that stops it come before anything that could fail."""
     st.set_page_config(
-        page_title=f"{title} · Candlestick desk",
+        page_title=f"{desk_bar.mark()}{title} · Candlestick desk",
         page_icon=ICON,
         layout="wide",
         initial_sidebar_state=desk_bar.SIDEBAR_WIDTH,

@@ -38,6 +38,11 @@ def plain(text: object) -> str:
     return _MARKS.sub(r"\\\1", str(text))
 
 
+def sentence(text: str, end: str = ".") -> str:
+    """Said as a sentence: a capital at its beginning, one stop at its end; '' stays ''."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}{end}" if text else ""
+
+
 def number(text: object) -> Decimal | None:
     """An amount as the ledger writes it; None where it is none."""
     try:

@@ -71,10 +71,26 @@ def live_chart(
     return _chart(key=key, data=data, height=height, on_moved_change=on_move or _nothing)
 
 
-def desk_panel(form: str, account: str, *, colours: Palette, key: str, on_press: Callable[[], None]) -> Any:
-    """How the desk stands: as the sidebar's panel (`side`), or as alarms and a line above the page (`strip`). A button
-    in it lands in `.pressed` as `stop` or `arm`."""
-    data = {"form": form, "account": account, "desk": _address(DESK_PATH), "up": colours.up, "down": colours.down}
+def desk_panel(
+    form: str,
+    account: str,
+    *,
+    colours: Palette,
+    key: str,
+    on_press: Callable[[], None],
+    first: dict[str, Any] | None = None,
+) -> Any:
+    """How the desk stands: as the sidebar's panel (`side`), as the line that says whose money it is (`banner`, which
+    shows `first` until the browser has asked), or as alarms and a line above the page (`strip`). A button in it lands
+    in `.pressed` as `stop`, `arm` or `go` with where to."""
+    data = {
+        "form": form,
+        "account": account,
+        "desk": _address(DESK_PATH),
+        "up": colours.up,
+        "down": colours.down,
+        "first": first,
+    }
     return _desk(key=key, data=data, on_pressed_change=on_press)
 
 

@@ -2,6 +2,13 @@ const BARS = new WeakMap();
 const row = (name, value, tone = '') => `<div><dt>${name}</dt><dd class="${tone}">${value}</dd></div>`;
 const tone = text => text?.startsWith('▲') ? 'up' : text?.startsWith('▼') ? 'down' : '';
 
+// Whose money it is decides the colour; what does not call itself something else is paper only where it is not real.
+function modeOf(s) { return s.desk.real_money ? 'live' : s.desk.tone === 'rehearsal' ? 'rehearsal' : 'paper'; }
+// Trading is enabled for entries only where the desk is armed as well: a green word must not stand beside "no entries".
+function tradingPill(s) {
+  const t = s.trading, instead = t.state === 'enabled' ? s.banner?.pill : '';
+  return instead ? ['warn', instead] : [tradingTone(t), t.words];
+}
 function tradingTone(t) { return t.state === 'enabled' ? 'good' : t.stopped || t.state === 'disabled' ? 'bad' : 'warn'; }
 
 // What must not be overlooked, worst first: [tone, sentence, button, what a phone has no room for].
@@ -18,6 +25,7 @@ function alarms(feed) {
   if (t.stopped && !s.trouble) out.push(['bad', `${t.words}${t.since ? ` since ${t.since}` : ''}${t.by ? ` by ${t.by}` : ''}${t.why ? `: ${t.why}` : ''}.`, ['arm', 'Re-arm…'], t.means]);
   if (a?.breaker) out.push(['bad', `Daily loss limit of ${a.name}: ${a.breaker}. New entries are refused.`]);
   if (!e.silent) {
+    for (const one of s.notices ?? []) out.push([`${one.tone} ${one.size}`, one.said, one.go && !there(one.go) ? [`go ${one.go}`, one.button] : null]);
     if (e.flatten_estimate && e.waiting_flatten) out.push(['warn', `Flattening: ${e.flatten_estimate}.`]);
     for (const said of e.problems.slice(0, 3)) out.push([said.startsWith('UNPROTECTED') ? 'bad' : 'warn', said]);
     if (e.problems.length > 3) out.push(['warn', `And ${e.problems.length - 3} more.`]);
@@ -40,18 +48,32 @@ function etradeLine(feed) {
 function side(feed) {
   const s = feed.state;
   if (!s) return `<div class="dk-mode">Desk</div><p class="dk-dim">${feed.lost ? escapeText(feed.lostWords()) : 'Asking the desk …'}</p>`;
-  const a = s.account, t = s.trading, [word, ...rest] = s.desk.words.split(' · ');
-  const parts = [`<div class="dk-mode ${s.desk.real_money ? 'live' : 'paper'}"><b>${escapeText(word)}</b>${rest.length ? ' ' + escapeText(rest.join(' · ')) : ''}</div>`];
+  const a = s.account, t = s.trading, pill = tradingPill(s), [word, ...rest] = s.desk.words.split(' · ');
+  const parts = [`<div class="dk-mode ${modeOf(s)}"><b>${escapeText(word)}</b>${rest.length ? ' ' + escapeText(rest.join(' · ')) : ''}</div>`];
   if (feed.lost) parts.push(`<p class="dk-engine bad"><b>STALE ${ageWords(feed.age())}</b></p>`);
   if (a) {
     const missing = a.without_price.length ? `No price for ${escapeText(a.without_price.join(', '))}` : '';
     parts.push(`<div class="dk-money"><small>Equity${s.accounts.length > 1 ? ' · ' + escapeText(a.name) : ''}</small><b>${a.equity ?? '–'}</b>` +
       (a.day == null ? `<span class="dk-dim">${missing || 'today: not known yet'}</span>` : `<span class="${tone(a.day)}" title="Since the exchange's day began">${a.day}${a.day_pct ? ` <i>${a.day_pct}</i>` : ''} today</span>`) + '</div>');
     parts.push('<dl>' + row('Open P/L', a.open ?? '–', tone(a.open)) + row('Cash', a.cash) + row('Exposure', a.exposure_pct ?? '–') + row('Open orders', a.open_orders) +
-      row('Trading', `<span class="dk-pill ${tradingTone(t)}" title="${escapeText(t.why)}">${escapeText(t.words)}</span>`) + '</dl>');
+      row('Trading', `<span class="dk-pill ${pill[0]}" title="${escapeText(t.why)}">${escapeText(pill[1])}</span>`) + '</dl>');
     if (a.without_stop.length) parts.push(`<p class="dk-note"><b>NO STOP</b> ${escapeText(a.without_stop.join(', '))}</p>`);
-  } else parts.push('<dl>' + row('Trading', `<span class="dk-pill ${tradingTone(t)}">${escapeText(t.words)}</span>`) + '</dl>', s.trouble ? '' : '<p class="dk-dim">No account yet: the engine opens it.</p>');
+  } else parts.push('<dl>' + row('Trading', `<span class="dk-pill ${pill[0]}">${escapeText(pill[1])}</span>`) + '</dl>', s.trouble ? '' : '<p class="dk-dim">No account yet: the engine opens it.</p>');
   return parts.join('') + engineLine(feed) + etradeLine(feed) + (t.stopped ? '<button type="button" class="dk-press" data-press="arm">Re-arm…</button>' : '');
+}
+
+// A button that leads to where one is already is left out.
+const there = go => location.pathname.endsWith('/positions') ? go === 'positions' : new URLSearchParams(location.search).get('tab') === go;
+
+// The line that never leaves a desk whose orders go to a broker: one row of a fixed height, whatever it says.
+function banner(feed, bar) {
+  const b = feed.state?.banner ?? bar.data.first;
+  if (!b) return '';
+  bar.root.className = `dk dk-banner ${b.tone} ${b.armed ? 'armed' : ''}`;
+  const who = [b.money, b.account].filter(Boolean).map(text => `<span>${escapeText(text)}</span>`).join('');
+  const note = feed.lost ? 'not heard from' : b.note;
+  return `<b>${escapeText(b.word)}</b>${who}<b class="dk-armed">${escapeText(b.state)}</b>${note ? `<span class="dk-means">${escapeText(note)}</span>` : ''}` +
+    (b.go && !there(b.go) ? `<button type="button" class="dk-press" data-press="go ${escapeText(b.go)}">Arm…</button>` : '');
 }
 
 function strip(feed, bar) {
@@ -60,10 +82,10 @@ function strip(feed, bar) {
   if (bar.alarms.dataset.html !== banner) { bar.alarms.dataset.html = banner; bar.alarms.innerHTML = banner; }
   bar.root.classList.toggle('calm', !banner);
   if (!s) return '';
-  const a = s.account, t = s.trading, e = feed.engine(), word = s.desk.words.split(' · ')[0];
+  const a = s.account, e = feed.engine(), word = s.desk.words.split(' · ')[0];
   const day = a?.day_pct ? `<span class="${tone(a.day)}">${a.day[0]} ${a.day_pct}</span>` : '';
-  const state = e.silent ? ['bad', 'NO ENGINE'] : [tradingTone(t), t.words];
-  return `<span class="dk-mode ${s.desk.real_money ? 'live' : 'paper'}"><b>${escapeText(word)}</b></span><b class="dk-equity">${a?.equity ?? '–'}</b>${day}` +
+  const state = e.silent ? ['bad', 'NO ENGINE'] : tradingPill(s);
+  return `${s.banner ? '' : `<span class="dk-mode ${modeOf(s)}"><b>${escapeText(word)}</b></span>`}<b class="dk-equity">${a?.equity ?? '–'}</b>${day}` +
     `<span class="dk-orders">${a ? `${a.open_orders} ${a.open_orders === 1 ? 'order' : 'orders'}` : ''}</span><span class="dk-pill ${state[0]}">${escapeText(state[1])}</span>` +
     '<button type="button" class="dk-press stop" data-press="stop" aria-label="Stop trading">Stop</button>';
 }
@@ -73,7 +95,7 @@ const sidebarAway = () => { const box = document.querySelector('.dk-side')?.getB
 
 function draw(bar) {
   if (bar.data.form === 'strip') bar.root.classList.toggle('away', sidebarAway());
-  const feed = bar.feed, html = bar.data.form === 'side' ? side(feed) : strip(feed, bar);
+  const feed = bar.feed, html = (bar.data.form === 'side' ? side : bar.data.form === 'banner' ? banner : strip)(feed, bar);
   if (html !== bar.html) { bar.html = html; bar.body.innerHTML = html; }
   bar.root.classList.toggle('stale', feed.lost || !!feed.engine()?.silent);
   bar.root.dataset.answers = feed.state ? 'yes' : '';
@@ -83,7 +105,7 @@ export default function ({data, parentElement, setTriggerValue}) {
   const root = parentElement.querySelector('.dk');
   let bar = BARS.get(root);
   if (!bar) {
-    root.innerHTML = (data.form === 'side' ? '<div></div>' : '<div class="dk-alarms" role="alert"></div>') + '<div class="dk-body"></div>';
+    root.innerHTML = (data.form !== 'strip' ? '<div></div>' : '<div class="dk-alarms" role="alert"></div>') + '<div class="dk-body"></div>';
     bar = {root, alarms: root.firstChild, body: root.lastChild, html: ''};
     BARS.set(root, bar);
     root.addEventListener('click', event => { const press = event.target.closest('[data-press]'); if (press) bar.trigger('pressed', press.dataset.press); });
@@ -93,7 +115,7 @@ export default function ({data, parentElement, setTriggerValue}) {
   }
   const other = bar.data.account !== data.account;
   bar.data = data; bar.trigger = setTriggerValue;
-  root.classList.add(data.form === 'side' ? 'dk-side' : 'dk-strip');
+  root.classList.add(`dk-${data.form}`);
   root.style.setProperty('--up', data.up); root.style.setProperty('--down', data.down);
   draw(bar);
   if (other) bar.feed.now();
