@@ -192,7 +192,7 @@ class _News:
             return
         self._held[fill.account, fill.symbol] = held.after(fill)
         if order is not None:
-            self._protect(write, order, held.ours)
+            self._protect(write, order, self._tools.ours(held))
             self._settle(write, order.id)
 
     def _held_before(self, fill: Fill) -> Position:

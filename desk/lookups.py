@@ -8,7 +8,7 @@ from desk.ticket import TicketFault, text
 from desk.tools import Key, Tools
 from domain.commands import Command
 from domain.errors import OrderRefused
-from domain.orders import Order, OrderRequest, Purpose
+from domain.orders import Order, OrderRequest, Purpose, Side
 from domain.trading_state import TradingState
 
 ZERO = Decimal(0)
@@ -22,10 +22,17 @@ def order_of(tools: Tools, command: Command) -> Order:
     return order
 
 
-def held_of(tools: Tools, key: Key) -> Decimal:
-    """What is held, below zero when short."""
+def held_of(tools: Tools, key: Key, side: Side | None = None) -> Decimal:
+    """What is held of this desk's own, below zero when short. OrderRefused where an order of `side` (any, where none is
+    named) would close what came from outside."""
     position = tools.reader.positions(key[0]).get(key[1])
-    return position.quantity if position else ZERO
+    ours = tools.ours(position)
+    if position is not None and not ours and (side is None or position.quantity * side.sign < 0):
+        raise OrderRefused(
+            f"The {abs(position.quantity).normalize():f} {key[1]} in {key[0]} came from outside this desk, which never "
+            f"touches them: use {tools.broker.label} itself."
+        )
+    return ours
 
 
 def must_act(tools: Tools) -> None:

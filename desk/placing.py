@@ -78,7 +78,7 @@ class Placing:
     def _meant(self, request: OrderRequest) -> OrderRequest:
         """An order against the position, no larger than it, closes: it passes as an exit, without exits of its own."""
         key = (request.account, request.symbol)
-        held = held_of(self._tools, key)
+        held = held_of(self._tools, key, request.side)
         if held * request.side.sign >= 0 or request.quantity > abs(held):
             return request
         stop = self._tools.reader.protection(request.account).get(request.symbol)

@@ -141,7 +141,7 @@ class Supervisor:
                     for o in family
                     if (o.request.account, o.request.symbol) == key and o.id not in self._tools.overdue
                 )
-                quantity = held[symbol].ours if symbol in held else ZERO
+                quantity = self._tools.ours(held.get(symbol))
                 found[key] = _Look(quantity, claimed, plans.get(symbol, Protection(symbol)), exits)
         return found
 
@@ -185,7 +185,7 @@ class _Look:
         closing = sum((o.remaining for o in orders if o.request.purpose is Purpose.EXIT), ZERO)
         plan = tools.reader.protection(account).get(symbol, Protection(symbol))
         family = [o for o in tools.reader.family({order.parent for order in exits}) if o.id not in tools.overdue]
-        return cls(position.ours if position else ZERO, claim + closing, plan, tuple(family))
+        return cls(tools.ours(position), claim + closing, plan, tuple(family))
 
     @property
     def side(self) -> Side:

@@ -108,7 +108,7 @@ class Switches:
             unsure = {o.request.symbol for o in self._tools.reader.open_orders(account.name) if o.status in UNCERTAIN}
             for symbol, position in self._tools.reader.positions(account.name).items():
                 if symbol not in unsure:  # until that is known, no second sale of the same shares
-                    await self._flatten_one((account.name, symbol), position.ours)
+                    await self._flatten_one((account.name, symbol), self._tools.ours(position))
 
     async def _flatten_one(self, key: Key, held: Decimal) -> None:
         """Sold as soon as its shares are free; outside regular hours its stop stays and it waits for the open."""

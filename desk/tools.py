@@ -20,6 +20,7 @@ from desk.session import Session
 from desk.writing import Writing
 from domain.clock import Clock
 from domain.limits import Limits
+from domain.positions import Position
 from risk_manager import RiskManager
 
 Key = tuple[str, str]  # account and symbol
@@ -87,6 +88,12 @@ class Tools:
     def risk(self) -> RiskManager:
         """The gates under the limits as they are now; limits that cannot be read are a ValueError."""
         return RiskManager(Limits.from_dict(self.reader.limits()))
+
+    def ours(self, position: Position | None) -> Decimal:
+        """How much of it this desk may protect and close: all of it at a broker that is ours alone."""
+        if position is None:
+            return Decimal(0)
+        return position.ours if self.broker.polled else position.quantity
 
     def signed_out(self, said: str) -> None:
         """The broker wants a person: nothing is sent until it lets us in and everything was looked at again."""

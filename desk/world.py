@@ -119,7 +119,7 @@ def _armed(tools: Tools, request: OrderRequest) -> bool:
     if request.purpose is Purpose.ENTRY:
         return arming.armed and arming.account == request.account
     position = tools.reader.positions(request.account).get(request.symbol)
-    return arming.account == request.account and position is not None and (arming.armed or position.ours != 0)
+    return arming.account == request.account and (arming.armed or tools.ours(position) != 0)
 
 
 def _may_open(tools: Tools, account: str) -> bool:

@@ -230,6 +230,8 @@ async def test_shares_from_outside_are_counted_and_never_touched(desk: Mute) -> 
     await desk.ask(Kind.KILL, level=3, typed="FLATTEN", reason="a test")
     await desk.tick(15)
     assert desk.held() == 40
+    refused = await desk.ask(Kind.CLOSE, account="main", symbol="AAPL", percent="100", type="market")
+    assert "came from outside this desk" in refused.said
     assert desk.tools.differing == []
 
 

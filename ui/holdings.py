@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import bootstrap
@@ -20,7 +20,7 @@ NO_STOP = "NO STOP"
 @dataclass(frozen=True, slots=True)
 class Holding:
     """One position as it is shown. `guarded` is how many of its shares a resting stop covers; `last` None where no
-    price is known, and with it all that follows from it."""
+    price is known, and with it all that follows from it; `outside` how many came from outside a desk at a broker."""
 
     account: str
     symbol: str
@@ -30,6 +30,12 @@ class Holding:
     stop: Decimal | None
     target: Decimal | None
     guarded: Decimal
+    outside: Decimal = ZERO
+
+    @property
+    def ours(self) -> Decimal:
+        """The part of it this desk may close."""
+        return self.quantity - self.outside
 
     @property
     def what(self) -> Instrument:
@@ -140,7 +146,10 @@ def held_by(desk: Desk, account: str) -> list[Holding]:
     trading = bootstrap.trading()
     positions = trading.reader.positions(account)
     plans, resting = trading.reader.protection(account), trading.reader.open_orders(account)
-    return holdings(positions, quotes(trading, desk, positions), plans, resting)
+    found = holdings(positions, quotes(trading, desk, positions), plans, resting)
+    if not trading.place.needs_arming:
+        return found
+    return [replace(one, outside=positions[one.symbol].outside) for one in found]
 
 
 def quotes(trading: bootstrap.Trading, desk: Desk, symbols: Iterable[str]) -> dict[str, Quote]:

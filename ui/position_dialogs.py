@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,12 @@ def _held(app: Open, name: str, symbol: str) -> Holding | None:
     found = next((one for one in holdings.held_by(app.desk, name) if one.symbol == symbol), None)
     if found is None:
         st.info(f"{symbol} is not held any more: nothing is left to do.")
+    elif found.outside and not found.ours:
+        st.info(f"The {symbol} here came from outside this desk, which never touches them: use E\\*TRADE's own site.")
+        return None
+    elif found.outside:
+        st.caption(f"{wording.quantity(abs(found.outside))} more came from outside this desk and stay as they are.")
+        return replace(found, quantity=found.ours, outside=Decimal(0))
     return found
 
 

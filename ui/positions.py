@@ -63,7 +63,8 @@ def positions(app: Open, name: str) -> None:
 
 def bought_outside(name: str) -> dict[str, Decimal]:
     """How many shares of each symbol came from outside this desk, by the ledger; symbols without any are left out."""
-    held = bootstrap.trading().reader.positions(name)
+    trading = bootstrap.trading()
+    held = trading.reader.positions(name) if trading.place.needs_arming else {}
     return {symbol: abs(position.outside) for symbol, position in held.items() if position.outside}
 
 
