@@ -11,6 +11,7 @@ from uuid import uuid4
 import streamlit as st
 
 import bootstrap
+from desk.ledger import FOUNDING
 from desk.records import EngineStatus
 from domain.commands import Kind
 from domain.trading_state import TradingState
@@ -140,7 +141,7 @@ def _also_stopped() -> None:
     """The switch that stops every desk stands apart from arming; both must allow an entry."""
     with st.container():
         control = bootstrap.trading().reader.trading_state()
-        if control.state is not TradingState.ENABLED:
+        if control.state is not TradingState.ENABLED and control.actor != FOUNDING:
             st.info(
                 f"The switch that stops trading stands at **{control.state}**: {wording.plain(control.reason)}. It is "
                 "apart from arming, and entries need both. Its button is at the top of every page.",

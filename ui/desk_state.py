@@ -16,6 +16,7 @@ from typing import Any
 import bootstrap
 from desk.control import Control
 from desk.halt import halt_level
+from desk.ledger import FOUNDING
 from desk.reader import NO_LEDGER
 from desk.records import AccountInfo, EngineStatus, HeardFill, Protection
 from domain.breaker import Breaker
@@ -172,7 +173,8 @@ def trading_words(control: Control, file: tuple[KillLevel, Any] | None = None) -
         level, path = file
         control = Control(level.trading_state, level=level, reason=f"the file {path} is there", actor="file")
     founded = control.reason != NO_LEDGER
-    stopped = founded and control.state is not TradingState.ENABLED
+    # One that was never armed was never stopped: arming it is what lets it trade.
+    stopped = founded and control.state is not TradingState.ENABLED and control.actor != FOUNDING
     return {
         "state": str(control.state),
         "level": int(control.level) if control.level and founded else None,
@@ -191,6 +193,8 @@ def _state_words(control: Control, founded: bool) -> str:
         return "ENABLED"
     if not founded:
         return "NOT STARTED"
+    if control.actor == FOUNDING:
+        return "NEVER ARMED"
     return LEVELS[control.level] if control.level else str(control.state).upper()
 
 

@@ -33,6 +33,13 @@ TOMORROW = """
 E*TRADE ends every sign-in at midnight in New York; nobody can stay signed in for longer.
 
 - **Prices stop** at midnight, and the charts show what is kept. The desk says so in red on every page.
+"""
+AT_ETRADE = """
+- **This desk's stops** rest at E*TRADE and work without us. Nothing else can be sent, no entry and no exit, and targets
+  are not watched. After the next sign-in everything is read and compared again first.
+- **Orders for the day** end with the day.
+"""
+ON_PAPER = """
 - **This paper desk** holds its positions and its stops, but it fills orders from E*TRADE's prices: no stop of it can
   trigger until somebody signs in. A stop that was passed meanwhile fills at the first price after it.
 - **Orders at E*TRADE itself**, placed on its web site, need no sign-in of ours: good-till-cancelled stops rest there
@@ -74,7 +81,8 @@ def etrade(app: Open) -> None:
         _sign_in()
     doctor()
     with st.expander("What happens if nobody signs in tomorrow"):
-        st.markdown(TOMORROW)
+        at_etrade = bootstrap.trading().place.needs_arming
+        st.markdown(TOMORROW.rstrip() + (AT_ETRADE if at_etrade else ON_PAPER))
     with st.expander("Calls left, and the clock"):
         _limits(told)
 

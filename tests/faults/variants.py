@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from desk import audit, database, lease, ledger, sending, submit
+from brokers.base import Prepared
+from desk import audit, database, hearing, lease, ledger, resolving, sending, submit
 from desk.crash import crash_point
 from desk.ledger import FENCE
 from desk.records import Attempt
@@ -24,7 +25,8 @@ def place_first() -> None:
     async def send(tools: Tools, order: Order, approved: Approved, **_: Any) -> Order:
         name = client_order_id(order.request.account, order.id, 1)
         group = "" if order.request.purpose is Purpose.ENTRY else order.parent
-        said, status, broker_id = await sending._placed(tools, approved, name, group)
+        how = {"client_order_id": name, "prepared": Prepared(), "group": group, "signed": tools.now()}
+        said, status, broker_id = await sending._placed(tools, approved, **how)
         crash_point("reply_before_commit")
         with tools.write() as write:
             write.add_attempt(Attempt(order.id, 1, name, tools.now()))
@@ -61,7 +63,7 @@ def no_lease() -> None:
 
 def split_commit() -> None:
     """Fills in one transaction; where they have brought the order, and what protects it, in another."""
-    news = sending._News
+    news = hearing._News
     take, settle, protect = news._take, news._settle, news._protect
     later: list[Callable[[Writing], None]] = []
 
@@ -98,17 +100,17 @@ def timeout_is_refusal() -> None:
     adopts what arrives late, the first mistake alone does no harm.)"""
     placed = sending._placed
 
-    async def hasty(*given: Any) -> tuple[str, Status, str]:
-        said, status, broker_id = await placed(*given)
+    async def hasty(*given: Any, **how: Any) -> tuple[str, Status, str]:
+        said, status, broker_id = await placed(*given, **how)
         return said, Status.REFUSED if status is Status.AMBIGUOUS else status, broker_id
 
     sending._placed = hasty
-    sending._News._unmapped = lambda self, one: False  # type: ignore[method-assign]
+    hearing._News._unmapped = lambda self, one: False  # type: ignore[method-assign]
 
 
 def blind_resend() -> None:
     """What is uncertain is sent again, without asking."""
-    resolve = sending.resolve
+    resolve = resolving.resolve
 
     async def resend(tools: Tools) -> bool:
         for order in tools.reader.open_orders():
@@ -131,7 +133,8 @@ async def _again(tools: Tools, order: Order) -> None:
         write.add_attempt(Attempt(order.id, 2, name, tools.now()))
         if order.status is Status.SENDING:
             order = write.move(order, Status.AMBIGUOUS)
-    _, _, broker_id = await sending._placed(tools, answer, name, "")  # type: ignore[arg-type]
+    how = {"client_order_id": name, "prepared": Prepared(), "group": "", "signed": tools.now()}
+    _, _, broker_id = await sending._placed(tools, answer, **how)  # type: ignore[arg-type]
     with tools.write() as write:
         write.add_outcome(name, "sent again", broker_order_id=broker_id)
         write.move(order, Status.WORKING if broker_id else Status.NOT_PLACED, broker_id=broker_id)
@@ -139,7 +142,7 @@ async def _again(tools: Tools, order: Order) -> None:
 
 def halt_unasked() -> None:
     """What the review saw is believed: the sending's own transaction does not look at the switch again."""
-    sending._barred = lambda write, order: ""
+    sending._barred = lambda tools, write, order: ""
 
 
 def _waved(request: Any, verdicts: Any, at: Any) -> Approved:
