@@ -435,7 +435,7 @@ def status_words(reader: Reader, clock: Clock, place: Place) -> str:
         + (f"{engine.state}, heard {age:.0f} s ago" if engine and age is not None else "never heard"),
     ]
     for account in reader.accounts():
-        held = {s: str(p.quantity.normalize()) for s, p in reader.positions(account.name).items()}
+        held = {s: f"{p.quantity.normalize():f}" for s, p in reader.positions(account.name).items()}
         folded = reader.account(account.name)
         lines.append(f"account   {account.name}: cash {folded.cash if folded else '?'}, positions {held or 'none'}")
     lines.append(f"orders    {len(reader.open_orders())} open, {reader.queued()} commands wait")

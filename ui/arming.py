@@ -101,7 +101,7 @@ def _turns(told: Arming | None) -> Any:
 @st.fragment(run_every=1.0)
 def _standing() -> None:
     """Armed or not, in large words, and every step, each second."""
-    told, status = heard()
+    told, _ = heard()
     if _turns(told) != st.session_state.get(_SEEN):
         st.rerun(scope="app")
     if told is None:
@@ -115,8 +115,6 @@ def _standing() -> None:
     else:
         st.markdown(f"### Disarmed{f' · {account}' if account else ''}")
         st.write("No entries are sent. Stops and closing of what this desk holds go on.")
-    if status and status.state in ("signed out", "recovering"):
-        st.warning(wording.plain(standing.SIGNED_OUT if status.state == "signed out" else standing.RECOVERING))
     _steps(told)
 
 

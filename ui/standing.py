@@ -21,7 +21,7 @@ SIGNED_OUT = (
     "Nothing else can be sent until you sign in."
 )
 RECOVERING = "Recovering: this desk compares its ledger with E*TRADE. Nothing new is sent until it is through."
-SIGN_IN = "Sign in to E*TRADE"  # how the engine's own sentence about it begins
+SIGN_IN = ("Sign in to E*TRADE", "SIGNED OUT")  # how the engine's own sentences about it begin
 MOST_LINES = 3
 
 
@@ -217,7 +217,7 @@ def notices(place: Place, status: EngineStatus | None) -> list[dict[str, str]]:
     found = []
     if status.state == "signed out":
         found.append(_notice("bad", SIGNED_OUT, "E*TRADE", "Sign in…", size="big"))
-    elif status.state == "recovering":
+    elif status.state == "recovering" and not any("Not ready" in said for said in status.details.get("problems") or ()):
         found.append(_notice("warn", RECOVERING))
     if differing := differences(status):
         found.append(_notice("warn", _differing(differing), "positions", "Look…"))
