@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -62,11 +63,13 @@ log = logging.getLogger("engine")
 
 PACE_S = 0.25
 GLANCE_S = 0.01
+BREATH_S = 1.0
 BEAT_EVERY = timedelta(seconds=1)
 RENEW_EVERY = timedelta(seconds=4)
 RECONCILE_EVERY = timedelta(seconds=60)
 RECONCILE_AGAIN = timedelta(seconds=5)
 READY_AGAIN = timedelta(seconds=5)
+FIRST_CONTACT_S = 10.0
 MOST_COMMANDS = 50
 FAULTS_ALLOWED = 5
 FAULTS_WITHIN = timedelta(seconds=60)
@@ -76,6 +79,7 @@ _WAITING = {
 }
 # Kill commands first, then what looks or undoes: a stop never waits behind a purchase.
 _FIRST = {Kind.KILL: 0, Kind.CANCEL_ALL: 1, Kind.CANCEL: 2}
+_SENDING = frozenset({Kind.CHANGE, Kind.CLOSE, Kind.PLACE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +136,18 @@ class Engine:
         self.supervisor = Supervisor(self._tools)
         self._started = parts.clock.now()
         self._beat_now()
-        if (picked := reader.arming().account) and parts.place.needs_arming:
-            parts.broker.use(picked)
+        self.supervisor.between = functools.partial(self._commands, urgent=True)
+        if parts.place.needs_arming:
+            await self._first_contact(reader.arming().account)
         await self._become_ready()
+
+    async def _first_contact(self, picked: str) -> None:
+        """The account that was picked, and the sign-in taken over before it is needed."""
+        if picked:
+            self.parts.broker.use(picked)
+        if self.parts.session is not None:
+            with contextlib.suppress(DeskError, OSError, TimeoutError):
+                await asyncio.wait_for(self.parts.session.keep_alive(), FIRST_CONTACT_S)
 
     async def _become_ready(self) -> None:
         """Recover, or say what is waited for; then nothing is sent until the next try has gone well."""
@@ -181,6 +194,22 @@ class Engine:
 
     async def run(self, stop: asyncio.Event, pace_s: float = PACE_S) -> None:
         """Turn until told to stop. A fault of ours is logged and survived; five in a minute stop entries."""
+        breath = asyncio.create_task(self._breathe())
+        try:
+            await self._turns(stop, pace_s)
+        finally:
+            breath.cancel()
+
+    async def _breathe(self) -> None:
+        """Signs of life while a turn takes its time: the lease and the heartbeat wait for no broker."""
+        while True:
+            await asyncio.sleep(BREATH_S)
+            with contextlib.suppress(DeskError):  # the next turn meets it too
+                self._keep_lease()
+                if _due(self._beat, self.parts.clock.now(), BEAT_EVERY):
+                    self._beat_now()
+
+    async def _turns(self, stop: asyncio.Event, pace_s: float) -> None:
         while not stop.is_set():
             try:
                 await self.turn()
@@ -268,9 +297,15 @@ class Engine:
         for one in waiting:
             if urgent and one.command.kind not in _FIRST:
                 continue
-            if again and one.command.kind not in (Kind.CHANGE, Kind.CLOSE, Kind.PLACE):
+            if again and one.command.kind not in _SENDING:
                 continue
             await self._one(one)
+            if self.tools.broker.polled and one.command.kind in _SENDING and self._answered(one):
+                return  # each takes seconds: what it brought is heard of and protected before the next one
+
+    def _answered(self, waiting: Waiting) -> bool:
+        found = self._inbox.answer(waiting.command.key)
+        return found is not None
 
     async def _one(self, waiting: Waiting) -> None:
         command = waiting.command

@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "rerun": "benchmarks.rerun",
     "orders": "benchmarks.order_path",
     "etrade": "benchmarks.etrade_poll",
+    "etrade_orders": "benchmarks.etrade_orders",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b32encode
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from brokers._etrade_list import DAY, Looks, new_york_day
 from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, CashMove, Estimate, Prepared
 from domain.clock import Clock
 from domain.errors import BrokerUnavailable, FeedUnavailable, OrderAmbiguous, OrderRefused, SettingsError, SignInNeeded
-from domain.orders import OrderRequest
+from domain.orders import OrderRequest, Purpose
 from domain.quotes import Quote
 from etrade.accounts import Account, named
 from etrade.errors import KeyRefused, RequestWrong, SignInAgain
@@ -36,6 +36,8 @@ Across = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 KEY_REFUSED = "E*TRADE refuses the consumer key: Settings → E*TRADE says what to do"
 FENCE_S = 300.0  # an older signature is not accepted any more
 WATERMARK = timedelta(days=2)
+LATELY = timedelta(seconds=3)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PRICE_STEP = Decimal("0.0001")
 
 
@@ -87,6 +89,7 @@ class EtradeBroker:
         self._signed: datetime | None = None
         self._accounts: dict[str, Account] = {}
         self._looks: dict[str, Looks] = {}
+        self._last_look: tuple[datetime, str, list[BrokerOrder]] = (EPOCH, "", [])
         self.label = self._session.label
         self.real_money = settings.etrade_environment == "production"
         self.list_lag_s = settings.etrade_list_lag_s
@@ -137,11 +140,9 @@ class EtradeBroker:
         async def look(client: EtradeClient) -> Prepared:
             account = await self._for(client, approved.request)
             made = await self._previewed(client, account, order, client_order_id)
-            today = new_york_day(self._now())
-            listed = await client.orders(
-                account.key, start=today - WATERMARK, end=today + DAY, symbols=[approved.request.symbol]
-            )
-            known = tuple(sorted(str(one.id) for one in listed))
+            known = self._seen_lately(approved.request)
+            if known is None:
+                known = await self._listed(client, account, approved.request.symbol)
             return Prepared(known, ",".join(str(one.id) for one in made.ids), made)
 
         return await self._ask(look)
@@ -190,7 +191,10 @@ class EtradeBroker:
         async def look(client: EtradeClient) -> list[BrokerOrder]:
             name, account = await self._traded(client)
             looks = self._looks.setdefault(name, Looks(account.key, name, self._session.clock))
-            return await looks.since(client, since)
+            asked = self._now()
+            found = await looks.since(client, since)
+            self._last_look = (asked, name, found)
+            return found
 
         return await self._ask(look)
 
@@ -285,6 +289,20 @@ class EtradeBroker:
                 f"E*TRADE would split the order into {len(made.ids)}, part cash and part margin: send it in two orders"
             )
         return made
+
+    async def _listed(self, client: EtradeClient, account: Account, symbol: str) -> tuple[str, ...]:
+        today = new_york_day(self._now())
+        listed = await client.orders(account.key, start=today - WATERMARK, end=today + DAY, symbols=[symbol])
+        return tuple(sorted(str(one.id) for one in listed))
+
+    def _seen_lately(self, request: OrderRequest) -> tuple[str, ...] | None:
+        """What a look a moment ago showed of this symbol: good enough before an exit, whose shares E*TRADE has once
+        only; before an entry the list is read anew."""
+        at, account, seen = self._last_look
+        fresh = timedelta() <= self._now() - at <= LATELY
+        if request.purpose is Purpose.ENTRY or not fresh or account != request.account:
+            return None
+        return tuple(sorted(one.broker_id for one in seen if one.symbol == request.symbol))
 
     def _spare_id(self, request: OrderRequest) -> str:
         """A name for a preview that is never placed."""

@@ -23,6 +23,7 @@ from domain.orders import UNCERTAIN, Fill, Side, Status
 
 LOOK_BACK = timedelta(days=4)
 CLOCK_MAY_DIFFER = timedelta(seconds=5)
+A_MOMENT = timedelta(seconds=2)
 ROUNDING_A_FILL, ROUNDING_AT_MOST = Decimal("0.05"), Decimal(5)
 ZERO, CENT = Decimal(0), Decimal("0.01")
 
@@ -127,7 +128,7 @@ async def reconcile(tools: Tools) -> None:
     found = await _compared(tools)
     if found and tools.broker.polled:
         await _explain(tools, found)
-        again = await _compared(tools)
+        again = await _compared(tools, again=True)
         found = again if again is None else [one for one in found if one in again]
     if found is None:
         _freeze(tools)
@@ -147,10 +148,14 @@ def _freeze(tools: Tools) -> None:
     tools.frozen = frozenset([*asked, *(one["about"] for one in tools.differing if one["about"] != "cash")])
 
 
-async def _compared(tools: Tools) -> list[Difference] | None:
-    """What differs now; None where it cannot be said yet."""
+async def _compared(tools: Tools, *, again: bool = False) -> list[Difference] | None:
+    """What differs now; None where it cannot be said yet. What a polled broker told a moment ago need not be asked for
+    anew, but to look `again` at what differs."""
     asked = tools.now()
-    await hear(tools, since=min(tools.heard_until, asked))
+    if tools.broker.polled and not again and timedelta() <= asked - tools.heard_until < A_MOMENT:
+        asked = tools.heard_until
+    else:
+        await hear(tools, since=min(tools.heard_until, asked))
     if tools.heard_until < asked or any(o.status in UNCERTAIN for o in tools.reader.open_orders()):
         return None
     return [one for account in await tools.broker.accounts() for one in differences(tools, account)]

@@ -6,6 +6,7 @@ measured and said; a stop that can no longer rest because the price is beyond it
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -41,7 +42,8 @@ class Naked:
 
 
 class Supervisor:
-    """Keeps the exits of every position as the plan says."""
+    """Keeps the exits of every position as the plan says. `between` is awaited between the steps of one symbol and the
+    next where each of them takes its time: nobody who wants to stop shall wait for all of them."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -49,30 +51,45 @@ class Supervisor:
         self.longest_naked = timedelta(0)
         self._rests: dict[tuple[str, str, Purpose], datetime] = {}
         self._targets = Targets(tools)
+        self.between: Callable[[], Awaitable[None]] = _nothing
         self._measured: datetime | None = None
 
     async def turn(self, claims: dict[Key, Decimal]) -> None:
-        """One look at every position; `claims` is what closing commands are about to take of each."""
-        if self._tools.reader.trading_state().state is TradingState.DISABLED:
+        """One look at every position, and what follows from it; `claims` is what closing commands are about to take of
+        each. What is cancelled is heard of once for all of them, so that its shares rest anew in the same turn."""
+        if self._stopped():
             self._measure_all(claims)
             return
         changed, looks = False, self._looks(claims)
         for purpose in (Purpose.STOP, Purpose.TARGET):
             self._tools.keep_only(purpose, (f"{purpose} {key[0]} {key[1]}" for key in looks))
-        for key, look in looks.items():
-            if key[1] not in self._tools.frozen and self._todo(key, look):
-                changed = True
-                await self._symbol(key, claims.get(key, ZERO))
+        for _ in range(ROUNDS):
+            done = await self._round(looks)
+            if not done:
+                break
+            changed = True
+            if not self._tools.broker.polled or any(isinstance(step, Cancel) for step in done):
+                await hear(self._tools, now=True)
+            looks = self._looks(claims)
         if changed or self._tools.now() != self._measured:
             self._measure_all(claims)
 
-    async def _symbol(self, key: Key, claim: Decimal) -> None:
-        for _ in range(ROUNDS):
-            look = _Look.at(self._tools, key, claim)
-            done = [await self._do(key, look, step) for step in self._todo(key, look)]
-            if not any(done):
-                break
-            await hear(self._tools, now=True)
+    async def _round(self, looks: dict[Key, _Look]) -> list[Step]:
+        """The next steps of every symbol; those that something came of."""
+        done = list[Step]()
+        for key, look in looks.items():
+            todo = [] if key[1] in self._tools.frozen else self._todo(key, look)
+            for step in todo:
+                if await self._do(key, look, step):
+                    done.append(step)
+            if todo and self._tools.broker.polled:
+                await self.between()
+                if self._stopped():
+                    break
+        return done
+
+    def _stopped(self) -> bool:
+        return self._tools.reader.trading_state().state is TradingState.DISABLED
 
     def _todo(self, key: Key, look: _Look) -> list[Step]:
         oco = self._tools.broker.oco
@@ -165,6 +182,10 @@ class Supervisor:
             self._tools.note(about, f"UNPROTECTED: {said} {one.since:%H:%M:%S} UTC.")
         else:
             self._tools.clear(about)
+
+
+async def _nothing() -> None:
+    """Where nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)

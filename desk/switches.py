@@ -26,6 +26,7 @@ from risk_manager import Denied
 
 ZERO = Decimal(0)
 FLATTEN_WORD = "FLATTEN"
+AT_ONCE = 4  # positions without their stop at one time, at a broker that takes a second for each call
 
 
 class Switches:
@@ -116,6 +117,8 @@ class Switches:
         left = max(ZERO, abs(held) - look.claimed)
         if left == 0 or key[1] in self._tools.frozen:
             return
+        if self._tools.broker.polled and look.free < left and len(self._claims.flattening) >= AT_ONCE:
+            return  # its stop stays until its turn has come
         side = Side.SELL if held > 0 else Side.BUY
         request = OrderRequest(*key, side, left, purpose=Purpose.EXIT, reason="the kill switch flattens")
         answer = await review(self._tools, request, actor="engine", linked=freed(self._tools, request))

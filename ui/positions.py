@@ -77,7 +77,7 @@ def marked(table: pd.DataFrame, held: list[Holding], outside: dict[str, Decimal]
     for row, (one, count) in enumerate(zip(held, shares, strict=True)):
         if count and one.unguarded <= count:
             table.loc[row, "Protected"] = NOT_OURS
-        if count == abs(one.quantity):  # what was paid for them is not known here
+        if count == abs(one.quantity) and not one.average:  # what was paid for them is not known here
             table.loc[row, ["Avg", "Open P/L", "%"]] = wording.NOTHING
     return table
 
