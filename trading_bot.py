@@ -180,8 +180,8 @@ class Engine:
         await self._commands(urgent=True)
         self._desk.signing_in.mind()
         await self._prices()
-        if self.tools.ready:
-            await hear(self.tools)
+        if self.tools.ready and await hear(self.tools) and self.tools.broker.polled:
+            await self.supervisor.turn(self._desk.claims)  # before the next purchase takes its seconds
         await self._commands(urgent=False)
         if self.tools.ready:
             await self._desk.enforce()
