@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ log = logging.getLogger("engine")
 PACE_S = 0.25
 GLANCE_S = 0.01
 BREATH_S = 1.0
+JUMP = Decimal("0.2")
 BEAT_EVERY = timedelta(seconds=1)
 RENEW_EVERY = timedelta(seconds=4)
 RECONCILE_EVERY = timedelta(seconds=60)
@@ -330,7 +332,11 @@ class Engine:
             return
         self._asked_prices = now
         tools = self.tools
+        before = {symbol: tools.facts.price(symbol) for symbol in self._needed()}
         newer = await tools.facts.refresh(self._needed() | self._wished())
+        for symbol, price in before.items():
+            if tools.broker.polled and _jumped(price, tools.facts.price(symbol)):
+                tools.doubt(symbol)
         if tools.facts.error:
             tools.note("prices", f"No prices: {tools.facts.error}")
         else:
@@ -418,6 +424,11 @@ class Engine:
         if len(self._faults) >= FAULTS_ALLOWED and self.tools.reader.trading_state().state is TradingState.ENABLED:
             with contextlib.suppress(DeskError), self.tools.write() as write:
                 stop_trading(write, KillLevel.PAUSE, reason="the engine keeps making mistakes", actor="engine")
+
+
+def _jumped(before: Decimal | None, now: Decimal | None) -> bool:
+    """So far from one look to the next that it may have been split."""
+    return bool(before and now and abs(now / before - 1) >= JUMP)
 
 
 def _due(last: datetime, now: datetime, every: timedelta) -> bool:

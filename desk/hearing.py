@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from brokers.base import BrokerFill, BrokerOrder
 from desk.crash import crash_point
+from desk.protection import EXITS
 from desk.resolving import OVERLAP, late, look_among
 from desk.schema import EPOCH
 from desk.tools import Key, Tools
@@ -237,6 +238,8 @@ class _News:
         if order is None or order.status not in AT_BROKER or order.filled != one.filled:
             return
         if one.status in (Status.CANCELLED, Status.EXPIRED):
+            if order.status is not Status.CANCELLING and order.request.purpose in EXITS and self._tools.broker.polled:
+                self._tools.doubt(one.symbol)  # as the broker does at a split
             write.move(order, one.status, reasons=(one.said,) if one.said else ())
         elif one.status is Status.REFUSED:
             write.move(order, Status.CANCELLED, reasons=(f"the broker withdrew it: {one.said}",))

@@ -133,13 +133,24 @@ async def reconcile(tools: Tools) -> None:
     if found is None:
         _freeze(tools)
         return
-    tools.compared, tools.differing = True, [one.to_json() for one in found]
+    unsure = _unsure(tools)
+    if unsure:  # of these, and of the money they move, nothing new can be said
+        kept = [one for one in tools.differing if one["about"] in (*unsure, "cash")]
+        tools.differing = [*kept, *(one.to_json() for one in found)]
+    else:
+        tools.compared, tools.differing = True, [one.to_json() for one in found]
+    tools.suspect &= unsure
     for about in [about for about in tools.problems if about.startswith("differs ")]:
         tools.clear(about)
-    for one in found:
-        tools.note(f"differs {one.account} {one.about}", one.said)
-    tools.blocked = frozenset(one.account for one in found)
+    for one in tools.differing:
+        tools.note(f"differs {one['account']} {one['about']}", one["said"])
+    tools.blocked = frozenset(one["account"] for one in tools.differing)
     _freeze(tools)
+
+
+def _unsure(tools: Tools) -> set[str]:
+    """Symbols with an order nobody knows about."""
+    return {order.request.symbol for order in tools.reader.open_orders() if order.status in UNCERTAIN}
 
 
 def _freeze(tools: Tools) -> None:
@@ -156,9 +167,11 @@ async def _compared(tools: Tools, *, again: bool = False) -> list[Difference] | 
         asked = tools.heard_until
     else:
         await hear(tools, since=min(tools.heard_until, asked))
-    if tools.heard_until < asked or any(o.status in UNCERTAIN for o in tools.reader.open_orders()):
+    if tools.heard_until < asked:
         return None
-    return [one for account in await tools.broker.accounts() for one in differences(tools, account)]
+    accounts, unsure = await tools.broker.accounts(), _unsure(tools)
+    found = [one for account in accounts for one in differences(tools, account)]
+    return [one for one in found if one.about not in unsure and not (unsure and one.about == "cash")]
 
 
 async def _explain(tools: Tools, found: Iterable[Difference]) -> None:

@@ -78,7 +78,8 @@ class Supervisor:
         """The next steps of every symbol; those that something came of."""
         done = list[Step]()
         for key, look in looks.items():
-            todo = [] if key[1] in self._tools.frozen else self._todo(key, look)
+            waits = key[1] in self._tools.frozen or key[1] in self._tools.suspect
+            todo = [] if waits else self._todo(key, look)
             for step in todo:
                 if await self._do(key, look, step):
                     done.append(step)

@@ -115,7 +115,7 @@ class Switches:
         """Sold as soon as its shares are free; outside regular hours its stop stays and it waits for the open."""
         look = look_at(self._tools, key)
         left = max(ZERO, abs(held) - look.claimed)
-        if left == 0 or key[1] in self._tools.frozen:
+        if left == 0 or key[1] in self._tools.frozen or key[1] in self._tools.suspect:
             return
         if self._tools.broker.polled and look.free < left and len(self._claims.flattening) >= AT_ONCE:
             return  # its stop stays until its turn has come

@@ -42,6 +42,7 @@ class Tools:
     `compared`  cash and shares agreed since the start; before that nothing new is bought. `differing`: what does not
     `deaf`      the broker does not tell about orders just now; `asked`: when it was last asked
     `accounts`  what it last said of its accounts, and when
+    `suspect`   symbols that may have been split or renamed: nothing is done in them before the next comparison
     `unseen`    looks at its list that did not show an order; `overdue`: exits not seen for so long that another may go
     `waits`     why this desk is not ready, in words; `look_again`: a person decided, compare now
     `session`   the broker's sign-in; None where prices and broker need none
@@ -69,6 +70,7 @@ class Tools:
     asked: datetime = EPOCH
     accounts: list[BrokerAccount] = field(default_factory=list)
     accounts_at: datetime = EPOCH
+    suspect: set[str] = field(default_factory=set)
     unseen: dict[str, Any] = field(default_factory=dict)
     overdue: set[str] = field(default_factory=set)
     waits: str = ""
@@ -99,6 +101,11 @@ class Tools:
         """The broker wants a person: nothing is sent until it lets us in and everything was looked at again."""
         self.ready = self.compared = False
         self.waits = said
+
+    def doubt(self, symbol: str) -> None:
+        """Compare before anything else is done in it."""
+        self.suspect.add(symbol)
+        self.look_again = True
 
     def note(self, about: str, said: str) -> None:
         """A problem a person should know of, until it is cleared."""

@@ -297,6 +297,20 @@ async def test_a_split_freezes_the_symbol_until_a_person_takes_the_figure(desk: 
     assert desk.problems() == []
 
 
+async def test_a_split_that_takes_the_stop_away_sells_nothing(desk: Mute) -> None:
+    """Four for one: the broker cancels the stop, the price is a quarter, far below where the stop was."""
+    await desk.place(stop_loss="96.00")
+    await desk.tick(6)
+    [stop] = desk.open()
+    await desk.mute.inner.cancel("main", stop.broker_id)
+    desk.mute.given["AAPL"] = D(300)
+    await desk.tick(20, AAPL="25.00")
+
+    assert desk.held() == 100
+    assert desk.tools.frozen == {"AAPL"}
+    assert [o.request.purpose for o in desk.all_orders() if o.request.purpose is Purpose.EXIT] == []
+
+
 async def test_a_dividend_is_booked_as_what_it_is_and_other_money_waits_for_a_person(desk: Mute) -> None:
     desk.mute.moved["main"] = D("12.34")
     desk.mute.moves = [CashMove("t1", "main", D("12.34"), "Dividend KO", desk.clock.now())]
