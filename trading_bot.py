@@ -72,6 +72,7 @@ RECONCILE_EVERY = timedelta(seconds=60)
 RECONCILE_AGAIN = timedelta(seconds=5)
 READY_AGAIN = timedelta(seconds=5)
 FIRST_CONTACT_S = 10.0
+MAY_WAIT = timedelta(seconds=20)
 MOST_COMMANDS = 50
 FAULTS_ALLOWED = 5
 FAULTS_WITHIN = timedelta(seconds=60)
@@ -82,6 +83,7 @@ _WAITING = {
 # Kill commands first, then what looks or undoes: a stop never waits behind a purchase.
 _FIRST = {Kind.KILL: 0, Kind.CANCEL_ALL: 1, Kind.CANCEL: 2}
 _SENDING = frozenset({Kind.CHANGE, Kind.CLOSE, Kind.PLACE})
+_AT_BROKER = _SENDING | {Kind.PREVIEW, Kind.PROTECT, Kind.CANCEL, Kind.CANCEL_ALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +303,15 @@ class Engine:
                 continue
             if again and one.command.kind not in _SENDING:
                 continue
+            if self._state == "recovering" and one.command.kind in _AT_BROKER and self._young(one):
+                continue
             await self._one(one)
             if self.tools.broker.polled and one.command.kind in _SENDING and self._answered(one):
                 return  # each takes seconds: what it brought is heard of and protected before the next one
+
+    def _young(self, waiting: Waiting) -> bool:
+        """Asked so lately that it may wait until the desk is ready."""
+        return self.parts.clock.now() - waiting.asked < MAY_WAIT
 
     def _answered(self, waiting: Waiting) -> bool:
         found = self._inbox.answer(waiting.command.key)

@@ -114,27 +114,34 @@ def steps(
     if not oco:
         wanted[_OTHER[one]] = None
     standing, cover = pieces(family), max(ZERO, abs(held) - claimed)
-    if wrong := [step for piece in standing for step in _wrong(piece, held, wanted)]:
+    if wrong := [step for piece in standing for step in _wrong(piece, held, wanted, oco=oco)]:
         return wrong
     if surplus := _surplus(standing, cover):
         return surplus
     return [*_missing_legs(standing, wanted), *_missing_cover(standing, cover, wanted)]
 
 
-def _wrong(piece: Piece, held: Decimal, wanted: dict[Purpose, Decimal | None]) -> list[Step]:
+def _wrong(piece: Piece, held: Decimal, wanted: dict[Purpose, Decimal | None], *, oco: bool) -> list[Step]:
     """The whole piece goes where one leg of it does not fit: its legs belong together."""
     said = ""
     for order in piece.open:
         price = order.request.stop if order.request.purpose is Purpose.STOP else order.request.limit
         if held * order.request.side.sign >= 0:
             said = "there is no position left that it protects"
-        elif wanted[order.request.purpose] != price:
+        elif not _fits(order, price, wanted[order.request.purpose], oco=oco):
             other = wanted[_OTHER[order.request.purpose]]
             swapped = wanted[order.request.purpose] is None and other is not None
             said = f"the {_OTHER[order.request.purpose]} takes its place" if swapped else "its price was changed"
     return (
         [Cancel(order, said) for order in piece.open if order.status in AT_BROKER - {Status.CANCELLING}] if said else []
     )
+
+
+def _fits(order: Order, price: Decimal | None, wanted: Decimal | None, *, oco: bool) -> bool:
+    """At the price it should have; a target that was swapped in may be better."""
+    if oco or order.request.purpose is Purpose.STOP or price is None or wanted is None:
+        return price == wanted
+    return (price - wanted) * order.request.side.sign <= 0
 
 
 def _surplus(standing: list[Piece], cover: Decimal) -> list[Step]:

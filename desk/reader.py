@@ -135,6 +135,11 @@ class Reader:
         found = self._rows(sa.select(table).where(*wanted).order_by(table.c.seq.desc()).limit(most))
         return [HeardFill(row.seq, rows.fill_of(row)) for row in found]
 
+    def counted_as_others(self, account: str, broker_id: str) -> bool:
+        """Whether fills of this order at a broker that tells sums were counted as somebody else's."""
+        first, behind = (f"{account}:{broker_id}{mark}" for mark in ":;")
+        return any(row.order_id is None for row in self._rows(sql.TOLD_FILLS, first=first, behind=behind))
+
     # Accounts
 
     def accounts(self) -> list[AccountInfo]:

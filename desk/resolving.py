@@ -91,13 +91,17 @@ def _admit(tools: Tools, unsure: Iterable[Order]) -> None:
 
 def look_among(tools: Tools, listed: Iterable[BrokerOrder], asked: datetime) -> bool:
     """End what is uncertain by a complete list, asked for at `asked`; True where anything was ended."""
-    unsure = [order for order in tools.reader.open_orders() if order.status is Status.AMBIGUOUS]
     ended = False
-    for order in unsure:
+    for order in tools.reader.open_orders():
+        if order.status not in (Status.AMBIGUOUS, Status.FROZEN):
+            continue
         crash_point("during_resolve")
         attempt = tools.reader.attempts(order.id)[-1]
         found = candidates(tools, order, attempt, listed, until=asked)
-        ended = _told_by_looks(tools, order, attempt, found, asked) or ended
+        if order.status is Status.FROZEN:  # a person decides; what there is to choose from is known after a restart too
+            tools.unseen.setdefault(order.id, Unseen()).candidates = tuple(found)
+        else:
+            ended = _told_by_looks(tools, order, attempt, found, asked) or ended
     return ended
 
 
@@ -142,6 +146,8 @@ def candidates(
         and looks(one) == looks_of(order)
         and (not one.said or one.status is Status.REFUSED)  # made in a way we never make one
         and tools.reader.order_at_broker(one.account, one.broker_id) is None
+        and one.broker_id not in tools.mapped
+        and not tools.reader.counted_as_others(one.account, one.broker_id)
     ]
 
 

@@ -7,7 +7,7 @@ measured and said; a stop that can no longer rest because the price is beyond it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -78,8 +78,12 @@ class Supervisor:
         """The next steps of every symbol; those that something came of."""
         done = list[Step]()
         for key, look in looks.items():
-            waits = key[1] in self._tools.frozen or key[1] in self._tools.suspect
-            todo = [] if waits else self._todo(key, look)
+            if key[1] in self._tools.frozen or key[1] in self._tools.suspect:
+                continue
+            reached, todo = self._todo(key, look)
+            swaps = reached and any(isinstance(step, Cancel) for step in todo)
+            if swaps and not await self._may_sell(key, look):
+                continue
             for step in todo:
                 if await self._do(key, look, step):
                     done.append(step)
@@ -92,10 +96,22 @@ class Supervisor:
     def _stopped(self) -> bool:
         return self._tools.reader.trading_state().state is TradingState.DISABLED
 
-    def _todo(self, key: Key, look: _Look) -> list[Step]:
+    def _todo(self, key: Key, look: _Look) -> tuple[bool, list[Step]]:
+        """Whether its target is reached, and the next steps."""
         oco = self._tools.broker.oco
         reached = not oco and self._targets.reached(key, look.held, look.plan, look.family)
-        return steps(look.held, look.claimed, look.plan, look.family, oco=oco, reached=reached)
+        return reached, steps(look.held, look.claimed, look.plan, look.family, oco=oco, reached=reached)
+
+    async def _may_sell(self, key: Key, look: _Look) -> bool:
+        """Whether the gates would let the target go: asked while the stop still rests."""
+        request = self._request(key, look, Rest(Purpose.TARGET, abs(look.held), look.plan.target or ZERO))
+        linked = frozenset(order.id for order in look.family)
+        answer = await review(self._tools, request, actor=ENGINE, linked=linked)
+        if isinstance(answer, Denied):
+            self._targets.failed(key)
+            said = " ".join(answer.reasons)[:300]
+            self._tools.note(f"{Purpose.TARGET} {key[0]} {key[1]}", f"The target of {key[1]} must wait: {said}")
+        return not isinstance(answer, Denied)
 
     async def _do(self, key: Key, look: _Look, step: Step) -> bool:
         """Whether anything came of it."""
@@ -109,12 +125,13 @@ class Supervisor:
         if waits is not None and self._tools.now() - waits < TRIED_AGAIN_AFTER:
             return False
         self._rests[*key, step.purpose] = self._tools.now()
-        request = _request(key, look.side, step)
+        request = self._request(key, look, step)
         linked = look.linked(step.parent)
         answer = await review(self._tools, request, actor=ENGINE, linked=linked)
         about = f"{step.purpose} {key[0]} {key[1]}"
         if isinstance(answer, Denied):
             self._tools.note(about, f"The {step.purpose} of {key[1]} cannot rest: {' '.join(answer.reasons)[:300]}")
+            self._not_sold(key, step)
             return step.purpose is Purpose.STOP and await self._beyond(key, look, step)
         order = await submit(
             self._tools, request, actor=ENGINE, linked=linked, parent=step.parent or f"x-{self._tools.ids()}"
@@ -124,7 +141,17 @@ class Supervisor:
             del self._rests[*key, step.purpose]
             return True
         self._tools.note(about, f"The {step.purpose} of {key[1]} was not taken: {' '.join(order.reasons)[:300]}")
+        self._not_sold(key, step)
         return False
+
+    def _not_sold(self, key: Key, step: Rest) -> None:
+        if step.purpose is Purpose.TARGET:
+            self._targets.failed(key)
+
+    def _request(self, key: Key, look: _Look, step: Rest) -> OrderRequest:
+        swapped = step.purpose is Purpose.TARGET and not self._tools.broker.oco and look.plan.stop is not None
+        price = self._targets.limit(key[1], look.held, step.price) if swapped else step.price
+        return _request(key, look.side, replace(step, price=price))
 
     async def _beyond(self, key: Key, look: _Look, step: Rest) -> bool:
         """The price is beyond the stop already: what it would have sold is sold at market, in regular hours."""

@@ -19,6 +19,7 @@ from domain.orders import OPEN, Order, Purpose
 
 FILLS_WITHIN = timedelta(seconds=10)
 NOT_AGAIN_FOR = timedelta(seconds=30)
+NEARER = Decimal("0.01")
 
 
 class Targets:
@@ -42,6 +43,19 @@ class Targets:
         if now - self._failed.get(key, now - NOT_AGAIN_FOR) < NOT_AGAIN_FOR:
             return False
         return self._at(key[1], held, plan.target)
+
+    def failed(self, key: Key) -> None:
+        """The shares could not be offered at the target: they stay under their stop for a while."""
+        self._failed[key] = self._tools.now()
+
+    def limit(self, symbol: str, held: Decimal, target: Decimal) -> Decimal:
+        """What to offer them at: the target, or where the price is far beyond it already, nearer to the price."""
+        quote, what = self._tools.facts.quotes.get(symbol), instrument(symbol)
+        book = None if quote is None else quote.bid if held > 0 else quote.ask
+        if book is None:
+            return target
+        near = book * (1 - NEARER * (1 if held > 0 else -1))
+        return max(target, what.round_price(near)) if held > 0 else min(target, what.round_price(near))
 
     def _at(self, symbol: str, held: Decimal, target: Decimal) -> bool:
         quote, now = self._tools.facts.quotes.get(symbol), self._tools.now()

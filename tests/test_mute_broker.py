@@ -208,6 +208,60 @@ async def test_a_target_that_does_not_fill_gives_way_to_the_stop_again(desk: Mut
     assert desk.held() == 100
 
 
+async def test_a_target_far_below_the_price_is_offered_near_the_price(desk: Mute) -> None:
+    """A gap of 16 % beyond it: an order at the target itself would be refused as a slip, and the stop be gone."""
+    await desk.place(stop_loss="96.00", target="106.00")
+    await desk.tick(6)
+    await desk.tick(12, AAPL="118.00")
+
+    assert desk.held() == 0
+    assert desk.order(Purpose.TARGET).request.limit == D("116.81")
+
+
+async def test_a_target_that_is_refused_gives_way_to_the_stop_at_once(desk: Mute) -> None:
+    await desk.place(stop_loss="96.00", target="106.00")
+    await desk.tick(6)
+    desk.line.refuses = Purpose.TARGET
+    await desk.tick(6, AAPL="112.00")
+
+    [stop] = desk.open()
+    assert (stop.request.purpose, stop.status) == (Purpose.STOP, Status.WORKING)
+    desk.line.refuses = None
+    await desk.tick(40)
+    assert desk.held() == 0
+
+
+async def test_a_frozen_order_can_be_settled_after_a_restart(desk: Mute) -> None:
+    desk.line.place = ["answer lost"]
+    await desk.place(type="limit", limit="95.00", stop_loss="90.00")
+    twin = await desk.by_hand(type=OrderType.LIMIT, limit=D("95.00"))
+    await desk.tick(3)
+    assert desk.order().status is Status.FROZEN
+    await desk.stop()
+    await desk.start()
+    await desk.tick(8)
+
+    [ours] = [c.broker_id for c in desk.tools.unseen[desk.order().id].candidates if c.broker_id != twin]
+    settled = await desk.ask(Kind.SETTLE, order=desk.order().id, broker_id=ours, reason="looked")
+    assert settled.state is CommandState.DONE
+    assert desk.order().status is Status.WORKING
+
+
+async def test_what_was_counted_as_others_is_never_taken_for_ours(desk: Mute) -> None:
+    """Filled by hand, then missing in a list that lags: our watermark does not have it, our order looks the same."""
+    await desk.preview()
+    hand = await desk.by_hand("100")
+    await desk.tick(12, 5.0)
+    assert desk.held() == 100
+    desk.line.hides, desk.mute.hidden = True, {hand}
+    desk.line.place = ["lost on the way"]
+    await desk.place(stop_loss="96.00")
+    desk.line.hides = False
+    await desk.tick(5)
+
+    assert desk.order().status is Status.AMBIGUOUS
+
+
 async def test_a_target_without_a_stop_rests_by_itself(desk: Mute) -> None:
     await desk.place(target="106.00")
     await desk.tick(6)

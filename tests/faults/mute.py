@@ -25,6 +25,7 @@ class Line:
     place: list[str] = field(default_factory=list)
     hides: bool = False
     deaf: bool = False
+    refuses: Purpose | None = None
     signed_in: bool = True
     late: list[tuple[Approved, str]] = field(default_factory=list)
 
@@ -76,6 +77,8 @@ class MuteBroker:
     async def prepare(self, approved: Approved, *, client_order_id: str) -> Prepared:
         self._look()
         asked = approved.request
+        if asked.purpose is self.line.refuses:
+            raise OrderRefused("9999: not today")
         await self._one_order_a_share(asked)
         known = [o.broker_id for o in await self.orders(self.clock.now() - timedelta(days=2))]
         return Prepared(tuple(known), f"p-{client_order_id}")
