@@ -6,7 +6,17 @@ import sys
 import time
 from pathlib import Path
 
-from tests.campaigns import candles, clicks, crashes, day, etrade_bodies, ledger_writers, stateful
+from tests.campaigns import (
+    candles,
+    clicks,
+    crashes,
+    day,
+    etrade_bodies,
+    etrade_crashes,
+    etrade_week,
+    ledger_writers,
+    stateful,
+)
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 CAMPAIGNS = {
@@ -17,6 +27,8 @@ CAMPAIGNS = {
     "day": day.run,
     "clicks": clicks.run,
     "etrade_bodies": etrade_bodies.run,
+    "etrade_crashes": etrade_crashes.run,
+    "etrade_week": etrade_week.run,
 }
 
 
