@@ -354,7 +354,16 @@ class Engine:
             self._valuation.mark()
         if tools.ready and (tools.look_again or self._reconcile_due(now)):
             self._reconciled, tools.look_again = now, False
-            await reconcile(tools)
+            await self._compare()
+
+    async def _compare(self) -> None:
+        """A broker that does not answer just now must not keep the turn from protecting what is held."""
+        try:
+            await reconcile(self.tools)
+        except SignInNeeded as error:
+            self.tools.signed_out(str(error))
+        except BrokerUnavailable as error:
+            self.tools.note("broker", f"{self.tools.broker.label} does not tell about accounts: {error}")
 
     def _reconcile_due(self, now: datetime) -> bool:
         """Every minute; every five seconds while something differs, since it may have been on its way only, and until

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from desk.differences import split_of
 from desk.lookups import named, order_of
-from desk.records import Adjustment, Waiting
+from desk.records import Adjustment, Protection, Waiting
 from desk.resolving import Unseen
 from desk.submit import done, refused
 from desk.ticket import text
 from desk.tools import Tools
 from domain.commands import Answer
+from domain.instruments import instrument
 from domain.orders import Status
 
 
@@ -31,13 +33,29 @@ class Deciding:
         change = Decimal(now[0]["there"]) - Decimal(now[0]["here"])
         id_ = f"accept:{waiting.command.key}"
         symbol, quantity, cash = ("", Decimal(0), change) if about == "cash" else (about, change, Decimal(0))
+        plan = self._scaled(account, symbol, Decimal(now[0]["here"]), Decimal(now[0]["there"])) if symbol else None
         with self._tools.write() as write:
             write.adjust(Adjustment(id_, account, symbol, quantity, cash, reason, actor))
             said = f"{about} in {account} is {now[0]['there']} now, as the broker says."
+            if plan is not None:
+                write.set_protection(account, symbol, stop=plan.stop, target=plan.target, actor=actor)
+                said += f" Stop {_or_none(plan.stop)} and target {_or_none(plan.target)} were split with it."
             write.answer_command(waiting.command.key, done(said), actor=actor)
         self._tools.differing = [d for d in self._tools.differing if d is not now[0]]
         self._tools.look_again = True
         return None
+
+    def _scaled(self, account: str, symbol: str, here: Decimal, there: Decimal) -> Protection | None:
+        """The plan at the prices after a split; None where it was none, or nothing was planned."""
+        plan = self._tools.reader.protection(account).get(symbol)
+        if plan is None or not here or not there or split_of(there / here) is None:
+            return None
+        what = instrument(symbol)
+        stop, target = (
+            None if price is None else max(what.tick, what.round_price(price * here / there))
+            for price in (plan.stop, plan.target)
+        )
+        return Protection(symbol, stop, target)
 
     async def settle(self, waiting: Waiting) -> Answer | None:
         """Say which of the orders at the broker a frozen one is; '' for none of them."""
@@ -58,3 +76,7 @@ class Deciding:
             write.answer_command(waiting.command.key, done(f"{named(order)} {words}."), actor=actor)
         self._tools.look_again = True
         return None
+
+
+def _or_none(price: Decimal | None) -> str:
+    return "none" if price is None else str(price)

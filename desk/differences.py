@@ -54,7 +54,7 @@ def differences(tools: Tools, at_broker: BrokerAccount) -> list[Difference]:
 
 
 def _hint(symbol: str, here: Decimal, there: Decimal, apart: dict[str, tuple[Decimal, Decimal]]) -> str:
-    if here and there and (parts := _split(there / here)):
+    if here and there and (parts := split_of(there / here)):
         return f"looks like a {parts[0]}-for-{parts[1]} split: check its stop at the broker"
     if here and not there:
         twins = [other for other, (a, b) in apart.items() if other != symbol and not a and b == here]
@@ -65,7 +65,7 @@ def _hint(symbol: str, here: Decimal, there: Decimal, apart: dict[str, tuple[Dec
     return "traded outside this desk, or a trade it was not told of"
 
 
-def _split(ratio: Decimal) -> tuple[int, int] | None:
+def split_of(ratio: Decimal) -> tuple[int, int] | None:
     """New shares for old ones, where it is a ratio companies choose: 2-for-1, 3-for-2, 1-for-8."""
     for old in (1, 2, 3, 4):
         if ratio > 1 and (ratio * old) % 1 == 0 and ratio * old <= MOST_PARTS:

@@ -53,6 +53,7 @@ class Supervisor:
         self._targets = Targets(tools)
         self.between: Callable[[], Awaitable[None]] = _nothing
         self._measured: datetime | None = None
+        self._seen = _newest(tools)
 
     async def turn(self, claims: dict[Key, Decimal]) -> None:
         """One look at every position, and what follows from it; `claims` is what closing commands are about to take of
@@ -60,6 +61,8 @@ class Supervisor:
         if self._stopped():
             self._measure_all(claims)
             return
+        if _newest(self._tools) != self._seen:  # timed from the fill on, however soon its stop will rest
+            self._measure_all(claims)
         changed, looks = False, self._looks(claims)
         for purpose in (Purpose.STOP, Purpose.TARGET):
             self._tools.keep_only(purpose, (f"{purpose} {key[0]} {key[1]}" for key in looks))
@@ -192,15 +195,21 @@ class Supervisor:
 
     def _measure_all(self, claims: dict[Key, Decimal]) -> None:
         now, still = self._tools.now(), dict[Key, Naked]()
-        self._measured = now
+        self._measured, seen, self._seen = now, self._seen, _newest(self._tools)
         for key, look in self._looks(claims).items():
             bare = max(ZERO, abs(look.held) - look.claimed) - stopped(pieces(look.family))
             if look.plan.stop is not None and bare > 0:
-                since = self.naked[key].since if key in self.naked else now
+                since = self.naked[key].since if key in self.naked else self._since(key, seen)
                 still[key] = Naked(*key, bare, since)
         for key, one in {**self.naked, **still}.items():
             self._alarm(key, one, still, now)
         self.naked = still
+
+    def _since(self, key: Key, seen: int) -> datetime:
+        """Since the fill that made it so, however late that was heard; since now where a stop went."""
+        fills = self._tools.reader.fills(account=key[0], symbol=key[1], most=1)
+        heard = bool(fills) and fills[0].seq > seen
+        return min(self._tools.now(), fills[0].fill.time) if heard else self._tools.now()
 
     def _alarm(self, key: Key, one: Naked, still: dict[Key, Naked], now: datetime) -> None:
         self.longest_naked = max(self.longest_naked, now - one.since)
@@ -210,6 +219,12 @@ class Supervisor:
             self._tools.note(about, f"UNPROTECTED: {said} {one.since:%H:%M:%S} UTC.")
         else:
             self._tools.clear(about)
+
+
+def _newest(tools: Tools) -> int:
+    """The newest fill in the ledger."""
+    found = tools.reader.fills(most=1)
+    return found[0].seq if found else 0
 
 
 async def _nothing() -> None:

@@ -350,7 +350,6 @@ async def test_a_position_without_its_stop_for_fifteen_seconds_is_an_alarm(desk:
     assert "UNPROTECTED" not in desk.problems()
 
 
-@pytest.mark.xfail(strict=True, reason="it is counted from when the desk hears of the fill")
 async def test_the_time_without_a_stop_counts_from_the_fill(tmp_path: Path) -> None:
     async with trading_desk(tmp_path, begins=new_york("2026-11-19T15:50")) as desk:
         gtc = {"type": "limit", "limit": "495.00", "time_in_force": "good till cancelled"}
@@ -379,7 +378,6 @@ async def test_a_split_sells_nothing_before_a_person_has_looked(desk: TradingDes
     assert [(one["about"], one["here"], one["there"]) for one in desk.differences()] == [("NVDA", "30", "300")]
 
 
-@pytest.mark.xfail(strict=True, reason="the plan keeps the price of before the split")
 async def test_after_a_split_the_old_stop_is_not_taken_for_one_the_price_is_beyond(desk: TradingDesk) -> None:
     await desk.place("NVDA", quantity="30", stop_loss="180.00", target="230.00")
     await desk.tick(6)
