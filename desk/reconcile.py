@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from brokers.base import BrokerAccount, BrokerFill, BrokerOrder
+from brokers.base import BrokerAccount, BrokerFill, BrokerOrder, CashMove
 from desk.crash import crash_point
 from desk.differences import Difference, differences
 from desk.hearing import hear, told
@@ -77,6 +77,7 @@ async def _found_accounts(tools: Tools, accounts: Iterable[BrokerAccount]) -> No
     if not new:
         return
     fills = await tools.broker.fills(EPOCH) if tools.broker.tells_fills else await _sums(tools, new)
+    moves = await tools.broker.cash_moves(tools.now())
     with tools.write() as write:
         for account in new:
             traded = [fill for fill in fills if fill.account == account.name]
@@ -86,6 +87,8 @@ async def _found_accounts(tools: Tools, accounts: Iterable[BrokerAccount]) -> No
             for f in [*held, *traded]:  # from before this ledger began: nobody's order here
                 write.add_fill(Fill(f.id, "", f.account, f.symbol, f.side, f.quantity, f.price, f.time, f.fee))
                 tools.heard.add(f.id)
+        for move in moves:  # of today, and in the cash already
+            write.adjust(Adjustment(_move_id(move), move.account, reason=f"before this ledger: {move.what}"[:200]))
 
 
 async def _sums(tools: Tools, new: Iterable[BrokerAccount]) -> list[BrokerFill]:
@@ -183,9 +186,7 @@ async def _explain(tools: Tools, found: Iterable[Difference]) -> None:
     moves = await tools.broker.cash_moves(_last_agreed(tools))
     with tools.write() as write:
         for move in moves:
-            write.adjust(
-                Adjustment(f"{move.account}:{move.id}", move.account, cash=move.amount, reason=move.what[:200])
-            )
+            write.adjust(Adjustment(_move_id(move), move.account, cash=move.amount, reason=move.what[:200]))
     for one in cash:
         account = next((a for a in await tools.broker.accounts() if a.name == one.account), None)
         folded = tools.reader.account(one.account)
@@ -198,6 +199,10 @@ async def _explain(tools: Tools, found: Iterable[Difference]) -> None:
             reason = f"fees and averages as {tools.broker.label} rounds them, {fills} fills"
             with tools.write() as write:
                 write.adjust(Adjustment(id_, one.account, cash=left, reason=reason))
+
+
+def _move_id(move: CashMove) -> str:
+    return f"{move.account}:{move.id}"
 
 
 def _last_agreed(tools: Tools) -> datetime:

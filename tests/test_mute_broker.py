@@ -309,14 +309,17 @@ async def test_what_was_there_before_the_ledger_is_where_it_begins(tmp_path: Pat
     begun = Mute(tmp_path)
     begun._mute(object())
     begun.mute.given["KO"] = D(70)
+    begun.mute.moves = [CashMove("old", "main", D("9.99"), "Dividend KO of this morning", begun.clock.now())]
     await begun.start()
-    await begun.tick(3)
+    begun.mute.moved["main"] = D("5.00")
+    begun.mute.moves += [CashMove("new", "main", D("5.00"), "Interest", begun.clock.now())]
+    await begun.tick(14, 5.0)
     try:
         assert begun.held("KO") == 70
         assert begun.reader.positions("main")["KO"].ours == 0
         account = begun.reader.account("main")
         assert account is not None
-        assert round(account.cash, 2) == D(100_000)
+        assert round(account.cash, 2) == D(100_005)  # the dividend was in it, the interest came after
         assert begun.tools.compared
         assert begun.tools.differing == []
     finally:
