@@ -15,6 +15,9 @@ from domain.errors import UnknownName
 NOT_PARTS = frozenset({"base", "board", "keeper", "market", "store"})
 
 
+_ONE = {"strategies": "strategy"}
+
+
 def names(drawer: str) -> list[str]:
     """The parts in a drawer (a package such as `feeds`), sorted, none of them imported."""
     package = importlib.import_module(drawer)
@@ -25,7 +28,7 @@ def names(drawer: str) -> list[str]:
 def check_name(drawer: str, name: str) -> None:
     """UnknownName, with the nearest one, where the drawer has no such part."""
     if name not in names(drawer):
-        raise UnknownName.of(drawer.rstrip("s"), name, names(drawer))
+        raise UnknownName.of(_ONE.get(drawer, drawer.rstrip("s")), name, names(drawer))
 
 
 def part(drawer: str, name: str) -> Any:

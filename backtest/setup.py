@@ -1,0 +1,122 @@
+"""Under which rules a backtest trades: costs and fills, sizing, short sales, stops and targets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from domain.matching import FillRules
+from domain.params import check_params, param
+
+SIZINGS = ("equity", "risk", "shares")
+KINDS = ("atr", "pct", "price distance")
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How far an exit lies from the entry: `amount` ATR of `period` bars, per cent of the price, or money.
+
+    Exit("atr", 2.0)    Exit("pct", 1.0)    Exit("price distance", 0.5)
+    """
+
+    kind: str = param("atr", choices=KINDS, help="in what the distance is counted")
+    amount: float = param(2.0, low=1e-9, high=1e6, help="how many of it")
+    period: int = param(14, low=1, high=1000, help="bars of the ATR")
+
+    def __post_init__(self) -> None:
+        check_params(self)
+
+    @property
+    def words(self) -> str:
+        unit = {"atr": f" ATR({self.period})", "pct": " %", "price distance": " in price"}[self.kind]
+        return f"{self.amount:g}{unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The rules of a run; the defaults are those of the desk.
+
+    sizing        "equity": exposure x `fraction` of the equity; "risk": what loses `risk_per_trade` of the equity at
+                  the stop, capped as `RiskManager.position_size` caps it; "shares": exposure x `shares`
+    size_at       an order's size is worked out from the close it was decided on, or ("open") from the open it fills at,
+                  which no one can know when the order is sent: only to compare with engines that do so
+    leverage      the most that all positions together may be worth, in equities; what goes beyond is cut
+    exits_from    stop and target are counted from the first fill, or from the close of the decision ("signal")
+    whole_cents   fees are rounded up to the cent, as brokers charge them
+    """
+
+    cash: float = param(100_000.0, low=1.0, high=1e12, help="what the account begins with")
+    fills: FillRules = field(default_factory=FillRules)
+    sizing: str = param("equity", choices=SIZINGS, help="how an exposure becomes a quantity")
+    fraction: float = param(1.0, low=1e-6, high=100.0, step=0.05, help="of the equity that a full exposure is worth")
+    risk_per_trade: float = param(0.01, low=1e-6, high=0.5, step=0.005, help="share of the equity lost at the stop")
+    max_position_pct: float = param(20.0, low=0.1, high=100.0, help="most of the equity a position sized by risk is, %")
+    shares: float = param(100.0, low=1e-9, high=1e9, help="the quantity of a full exposure")
+    size_at: str = param("close", choices=("close", "open"), help="the price that sizes an order")
+    leverage: float = param(1.0, low=0.01, high=100.0, help="most that all positions are worth, in equities")
+    short: bool = param(True, help="may more be sold than is held?")
+    stop: Exit | None = None
+    target: Exit | None = None
+    trail: Exit | None = None
+    exits_from: str = param("fill", choices=("fill", "signal"), help="where stop and target are counted from")
+    max_bars: int = param(0, low=0, high=10_000_000, help="close after so many bars; 0: hold as long as is wanted")
+    whole_cents: bool = param(True, help="fees up to the cent, as brokers charge them")
+
+    def __post_init__(self) -> None:
+        check_params(self)
+        wrong = [f"{n} must be an Exit or None" for n in ("stop", "target", "trail") if not _exit(getattr(self, n))]
+        if not isinstance(self.fills, FillRules):
+            wrong.append("fills must be FillRules")
+        if self.sizing == "risk" and self.stop is None and self.trail is None:
+            wrong.append('sizing by risk needs a stop: stop=Exit("atr", 2.0)')
+        if wrong:
+            raise ValueError("Setup: " + "; ".join(wrong))
+
+    @property
+    def exits(self) -> tuple[Exit | None, Exit | None, Exit | None]:
+        return self.stop, self.target, self.trail
+
+    @property
+    def periods(self) -> list[int]:
+        """Of which ATRs the exits are counted."""
+        return sorted({e.period for e in self.exits if e is not None and e.kind == "atr"})
+
+    @property
+    def words(self) -> str:
+        """The rules in one line, as they stand under a result."""
+        f = self.fills
+        size = {
+            "equity": f"{self.fraction:.4g} x equity",
+            "risk": f"{self.risk_per_trade:.2%} at risk, at most {self.max_position_pct:g} % of equity",
+            "shares": f"{self.shares:g} shares",
+        }[self.sizing]
+        said = [f"start {self.cash:,.0f}", f"size {size}", "long and short" if self.short else "long only"]
+        said += [f"spread/2 {f.half_spread_bps:g} bps", f"slippage {f.slippage_bps:g} bps"]
+        said += [f"commission {_commission(f.commission)}"]
+        said += ["no volume cap" if f.ignore_volume else f"at most {f.volume_cap:.3g} of the volume"]
+        said += [f"{name} {e.words}" for name, e in zip(("stop", "target", "trail"), self.exits, strict=True) if e]
+        return " · ".join(said + ([f"at most {self.max_bars} bars"] if self.max_bars else []))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        exits = {
+            name: asdict(e) if e else None for name, e in zip(("stop", "target", "trail"), self.exits, strict=True)
+        }
+        costs = {f.name: getattr(self.fills, f.name) for f in fields(self.fills)}
+        paid = {f.name: _text(getattr(self.fills.commission, f.name)) for f in fields(self.fills.commission)}
+        return plain | exits | {"fills": costs | {"commission": paid}}
+
+
+def _exit(value: object) -> bool:
+    return value is None or isinstance(value, Exit)
+
+
+def _text(amount: object) -> str | None:
+    return None if amount is None else str(amount)
+
+
+def _commission(c: Any) -> str:
+    said = [f"{c.per_order} an order" if c.per_order else "", f"{c.per_share} a share" if c.per_share else ""]
+    said += [f"{c.bps} bps" if c.bps else "", f"at least {c.minimum}" if c.minimum else ""]
+    return " + ".join(part for part in said if part) or "none"
