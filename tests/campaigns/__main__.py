@@ -14,6 +14,7 @@ from tests.campaigns import (
     etrade_bodies,
     etrade_crashes,
     etrade_week,
+    honesty,
     ledger_writers,
     stateful,
 )
@@ -29,6 +30,7 @@ CAMPAIGNS = {
     "etrade_bodies": etrade_bodies.run,
     "etrade_crashes": etrade_crashes.run,
     "etrade_week": etrade_week.run,
+    "honesty": honesty.run,
 }
 
 
