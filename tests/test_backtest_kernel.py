@@ -119,7 +119,7 @@ def agree(one: Result, two: Result) -> None:
     assert one.notes == two.notes
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(setups(), hs.integers(0, 2**32 - 1), hs.booleans())
 def test_the_compiled_pass_trades_as_the_fill_rules_say(setup: Setup, seed: int, several: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import etrade_orders, watched_engine
-from benchmarks.etrade_orders import ANSWERED, ELSE, WAITED, Sizes
+from benchmarks.etrade_orders import ANSWERED, ELSE, WAITED
 from benchmarks.report import Goal, Section, Spread, Table, write
 from benchmarks.watched_engine import Seen
 
@@ -63,22 +63,6 @@ def test_a_spread_shows_all_three_in_one_unit() -> None:
 @pytest.mark.parametrize(("seen", "verdict"), [(0.25, "met"), (0.5, "met"), (0.51, "**not met**")])
 def test_a_goal_says_whether_it_was_met(seen: float, verdict: str) -> None:
     assert Goal("least", 0.5, seen).row()[-1] == verdict
-
-
-def test_the_desk_at_etrade_is_measured_as_the_real_program() -> None:
-    """One of everything: it is bought and protected, killed, sold, left alone, and loses a reply."""
-    sizes = Sizes(entries=1, flattened=1, listed=4, kills=1, held=1, idle_s=1.0, lost=1)
-
-    rows = etrade_orders.measured(sizes).table.rows
-
-    begun = (
-        "unprotected after a fill",
-        "killed, to READY",
-        "FLATTEN of 1",
-        "an idle desk's",
-        "an order's reply is lost",
-    )
-    assert all(any(row[0].startswith(words) for row in rows) for words in begun)
 
 
 def test_time_is_told_apart_by_what_the_calls_did_then() -> None:

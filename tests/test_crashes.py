@@ -8,7 +8,7 @@ from tests.campaigns import crashes
 from tests.faults.points import points
 from tests.faults.variants import VARIANTS
 
-FEW = 12
+FEW = 8
 
 
 @pytest.fixture(scope="module")

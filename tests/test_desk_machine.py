@@ -28,7 +28,7 @@ DeskMachine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestDesk = DeskMachine.TestCase
-MuteDeskMachine.TestCase.settings = DeskMachine.TestCase.settings
+MuteDeskMachine.TestCase.settings = settings(DeskMachine.TestCase.settings, max_examples=6)
 TestMuteDesk = MuteDeskMachine.TestCase
 
 

@@ -15,7 +15,7 @@ from tests.faults.etrade_variants import VARIANTS
 from tests.faults.points import points
 
 pytestmark = pytest.mark.xdist_group("processes")  # the runs are made once
-FEW = 12
+FEW = 4
 MUTANTS = {
     "not seen at once is not placed",
     "only open orders are listed",

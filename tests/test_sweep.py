@@ -253,7 +253,7 @@ SETUPS = hs.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(setup=SETUPS, seed=hs.integers(0, 1000), minutes=hs.booleans(), begin=hs.sampled_from([0, 40, 260]))
 def test_under_any_simple_rules_the_family_gives_what_backtests_give(
     setup: Setup, seed: int, minutes: bool, begin: int

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from desk.people import People
 from tests.browser.conftest import PHONE, Server, start_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
@@ -252,6 +255,26 @@ def test_a_finger_that_scrolls_over_the_chart_does_not_freeze_it(browser: Browse
     context.close()
 
 
+def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Wait for what no page shows."""
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+def open_tab(page: Page, name: str) -> None:
+    """A run that is under way when the tab is clicked puts the old one back: click until it stays."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+
+    def stays() -> bool:
+        tab.click()
+        page.wait_for_timeout(1500)
+        return tab.get_attribute("aria-selected") == "true"
+
+    until(stays)
+
+
 def test_choosing_a_source_in_one_tab_is_not_undone_by_another(page: Page, server: Server) -> None:
     """Tab B opened Settings before tab A changed the source; whatever B clicks, A's choice stands."""
     other = page.context.new_page()
@@ -260,12 +283,14 @@ def test_choosing_a_source_in_one_tab_is_not_undone_by_another(page: Page, serve
         expect(tab.get_by_role("radio", name=re.compile("Simulated market"))).to_be_checked(timeout=20_000)
     page.get_by_role("radiogroup").get_by_text("Your files", exact=True).click()
     expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
-    expect(page.get_by_text("The prices on every chart are made up")).to_have_count(0)  # the server knows it too
+    people = People(f"sqlite:///{server.data / 'people.db'}", ())
+    until(lambda: people.preference("data_source") == "files")  # the server knows it too
+    expect(page.get_by_text("The prices on every chart are made up")).to_have_count(0, timeout=20_000)
 
-    other.get_by_role("tab", name="Your files").click()
+    open_tab(other, "Your files")
     other.get_by_role("button", name="Look again").click()
-    other.get_by_role("tab", name="Data source").click()
+    open_tab(other, "Data source")
 
-    expect(other.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
+    expect(other.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked(timeout=20_000)
     page.reload()
     expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked(timeout=20_000)
