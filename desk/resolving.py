@@ -135,9 +135,10 @@ def _told_by_looks(tools: Tools, order: Order, attempt: Attempt, found: list[Bro
 def candidates(
     tools: Tools, order: Order, attempt: Attempt, listed: Iterable[BrokerOrder], *, until: datetime
 ) -> list[BrokerOrder]:
-    """The orders at the broker that this sending may have become: placed since it was signed, up to `until`."""
+    """The orders at the broker that this sending may have become: placed since it was signed, up to `until`, and never
+    once its signature was too old to be taken, however long nobody looked."""
     before, early = set(attempt.watermark), attempt.signed - _clocks_differ(tools)
-    late = until + _clocks_differ(tools)
+    late = min(until, attempt.signed + timedelta(seconds=tools.broker.fence_s)) + _clocks_differ(tools)
     return [
         one
         for one in listed

@@ -67,7 +67,7 @@ class Supervisor:
         for purpose in (Purpose.STOP, Purpose.TARGET):
             self._tools.keep_only(purpose, (f"{purpose} {key[0]} {key[1]}" for key in looks))
         for _ in range(ROUNDS):
-            done = await self._round(looks)
+            done = await self._round(looks, claims)
             if not done:
                 break
             changed = True
@@ -77,13 +77,17 @@ class Supervisor:
         if changed or self._tools.now() != self._measured:
             self._measure_all(claims)
 
-    async def _round(self, looks: dict[Key, _Look]) -> list[Step]:
-        """The next steps of every symbol; those that something came of."""
+    async def _round(self, looks: dict[Key, _Look], claims: dict[Key, Decimal]) -> list[Step]:
+        """The next steps of every symbol; those that something came of. Where each takes its time, the ones before may
+        have changed what there is: it is looked at anew."""
         done = list[Step]()
         for key, look in looks.items():
             if key[1] in self._tools.frozen or key[1] in self._tools.suspect:
                 continue
             reached, todo = self._todo(key, look)
+            if todo and self._tools.broker.polled:
+                look = _Look.at(self._tools, key, claims.get(key, ZERO))
+                reached, todo = self._todo(key, look)
             swaps = reached and any(isinstance(step, Cancel) for step in todo)
             if swaps and not await self._may_sell(key, look):
                 continue

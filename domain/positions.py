@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from domain.orders import Fill
 
@@ -54,8 +54,10 @@ class Position:
         left = self.quantity + change
         if self.quantity * left <= 0:
             return replace(self, quantity=left, cost=ZERO, ours=ZERO)
-        ratio = left / self.quantity
-        return replace(self, quantity=left, cost=self.cost / ratio, ours=_within(self.ours * ratio, left))
+        ours = self.ours * left / self.quantity
+        if left == left.to_integral_value():  # of whole shares a part is whole shares too
+            ours = ours.to_integral_value(ROUND_DOWN)
+        return replace(self, quantity=left, cost=self.cost * self.quantity / left, ours=_within(ours, left))
 
     def _cost_after(self, fill: Fill, closing: Decimal, left: Decimal) -> Decimal:
         opening = fill.quantity - closing

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from brokers.base import CashMove, Prepared
+from brokers.paper import PaperBroker
 from domain.commands import CommandState, Kind
 from domain.orders import OrderRequest, OrderType, Purpose, Side, Status
+from domain.positions import Position
 from risk_manager import Approved
 from tests.faults.mute import Line, MuteBroker
 from tests.trading import PaperDesk, trading
@@ -39,6 +41,13 @@ class Mute(PaperDesk):
         request = OrderRequest("main", "AAPL", side, D(quantity), **how)
         name = f"hand{len(self.mute.hidden)}{self.clock.now():%H%M%S%f}"
         return await self.mute.inner.place(_approved(request), client_order_id=name, prepared=Prepared())
+
+    async def by_hand_on_site(self, limit: D) -> None:
+        """The same while no engine runs."""
+        paper = PaperBroker(self.settings, self.clock, self.place_of.name)
+        request = OrderRequest("main", "AAPL", Side.BUY, D(100), OrderType.LIMIT, limit=limit)
+        await paper.place(_approved(request), client_order_id="onthesite", prepared=Prepared())
+        await paper.close()
 
     def order(self, purpose: Purpose = Purpose.ENTRY) -> Any:
         found = [o for o in self.all_orders() if o.request.purpose is purpose]
@@ -130,6 +139,19 @@ async def test_an_order_that_was_there_before_is_not_taken_for_ours(desk: Mute) 
     desk.line.place = ["lost on the way"]
     await desk.place(type="limit", limit="99.00")
     await desk.tick(75, 5.0)
+
+    assert desk.order().status is Status.NOT_PLACED
+
+
+async def test_what_was_placed_long_after_the_signature_is_somebody_elses(desk: Mute) -> None:
+    """Nobody looked for an hour, and meanwhile the owner ordered the same by hand."""
+    desk.line.place = ["lost on the way"]
+    await desk.place(type="limit", limit="95.00")
+    await desk.stop()
+    desk.clock.advance(seconds=3600)
+    await desk.by_hand_on_site(limit=D("95.00"))
+    await desk.start()
+    await desk.tick(12, 5.0)
 
     assert desk.order().status is Status.NOT_PLACED
 
@@ -463,3 +485,10 @@ class NewOnes(set[str]):
         if len(self._first) < self._keep and item not in self._first:
             self._first.append(item)
         return item not in self._first
+
+
+def test_the_part_that_is_ours_stays_whole_shares_at_a_split() -> None:
+    held = Position("main", "AAPL", D(21), D(30), ours=D(7)).adjusted(D(10))
+
+    assert (held.quantity, held.ours) == (31, 10)
+    assert Position("main", "AAPL", D(100), D(90), ours=D(100)).adjusted(D(900)).ours == 1000
