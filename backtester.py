@@ -28,7 +28,7 @@ from backtest.book import Floats
 from backtest.inputs import gather, named
 from backtest.plain import Desk, Seen
 from backtest.result import Result, params_of
-from backtest.run import compiled_before, walk
+from backtest.run import walk
 from backtest.setup import Exit, Setup
 from domain.candles import Timeframe, timeframe
 from domain.instruments import Instrument
@@ -113,35 +113,18 @@ def _moment(given: datetime | str | None) -> datetime | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """0 when it ran, 2 where something asked for is missing or wrong."""
-    import asyncio
-
-    import settings as settings_file  # the sources of candles stand above; only a main may reach for them
-    from backtest import command, loading
-    from domain.clock import SystemClock
+    import settings as settings_file  # research stands above; only a main may reach for it
+    from backtest import command
     from domain.errors import DeskError
-    from feeds.market import open_market
+    from research._study_command import answer_on
 
     asked = command.parser().parse_args(arguments)
+    telling = command.Telling(sys.stderr, asked.json)
     try:
-        made, rules, of = command.strategies(asked), command.setup(asked), command.symbols(asked)
         changes, files = command.place(asked)
-        settings = settings_file.load(**changes)
-        chosen = asked.source or ("files" if settings.data_source == "simulated" else settings.data_source)
-        settings = settings_file.load(**changes, data_source=chosen)
-        here = loading.Elsewhere(settings, files) if files else settings
-        market, tf = open_market(here, SystemClock()), timeframe(asked.interval)  # type: ignore[arg-type]
-        warm = command.warmup(made, rules)
-        span = loading.span_of(asked.start, asked.end, of[0], tf, warm, market.clock.now())
-        looked = f"{here.files_dir}, {here.store_dir} and the source {market.label!r} (--source changes it)"
-        if not compiled_before():
-            print("The first run compiles the backtester, once: some twenty seconds.", file=sys.stderr)
-        loaded = asyncio.run(loading.load(market, of, tf, span, looked))
-        results = {
-            name: Backtest(loaded.frames, one, rules, timeframe=tf, start=span.start, end=span.end).run()
-            for name, one in made.items()
-        }
-        print(command.answer(asked, results, loaded, command.folder(asked, settings.data_dir)))
+        print(answer_on(asked, settings_file.load(**changes), files, telling))
     except (DeskError, ValueError, OSError) as error:
+        telling.end()
         print(error, file=sys.stderr)
         return 2
     return 0

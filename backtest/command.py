@@ -6,9 +6,10 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from backtest import report
 from backtest.loading import Loaded
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add("--stop", type=_exit, help="2atr, 1%% or 0.50 (money) from the fill")
     add("--target", type=_exit, help="as --stop, on the other side")
     add("--trail", type=_exit, help="a trailing stop, as --stop")
+    add("--universe", nargs="+", default=[], metavar="SYMBOL", help="all names one could have traded; for the verdict")
+    add("--no-verdict", action="store_true", help="leave out the checks of how far to believe it")
     add("--out", default="", help="folder for the CSV files; under the data folder where it is not given")
     add("--json", action="store_true", help="print JSON, nothing else")
     return found
@@ -63,7 +66,12 @@ def parser() -> argparse.ArgumentParser:
 
 def symbols(asked: argparse.Namespace) -> list[Instrument]:
     """The instruments, once each; commas are as good as spaces."""
-    found = [instrument(text) for part in asked.symbol for text in part.split(",") if text.strip()]
+    return instruments(asked.symbol)
+
+
+def instruments(given: Sequence[str]) -> list[Instrument]:
+    """The instruments behind some words of a command line."""
+    found = [instrument(text) for part in given for text in part.split(",") if text.strip()]
     return list({one.symbol: one for one in found}.values())
 
 
@@ -104,21 +112,78 @@ def warmup(made: dict[str, Any], rules: Setup) -> int:
     return max([int(one.warmup) for one in made.values()] + [period + 1 for period in rules.periods])
 
 
-def answer(asked: argparse.Namespace, results: dict[str, Result], loaded: Loaded, out: Path) -> str:
-    """Write the files and say what was found."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A result and how far it can be believed: the box that stands on top of it, its word, and both as JSON values."""
+
+    result: Result
+    box: str
+    word: str
+    told: dict[str, Any] | None
+    trials: int
+
+    @property
+    def said(self) -> str:
+        """The first line of the box."""
+        return self.box.partition("\n")[0]
+
+
+def answer(
+    asked: argparse.Namespace,
+    judged: dict[str, Judged],
+    loaded: Loaded,
+    out: Path,
+    compared: str = "",
+    pairs: Any = None,
+) -> str:
+    """Write the files and say what was found. `compared` says in words which did best, `pairs` as JSON values."""
+    results = {name: one.result for name, one in judged.items()}
     written = {name: result.to_csv(out / name if len(results) > 1 else out) for name, result in results.items()}
     if asked.json:
         told = {
-            name: report.to_json(result) | {"files": list(map(str, written[name]))} for name, result in results.items()
+            name: {"verdict": judged[name].told, "trials": judged[name].trials}
+            | report.to_json(result)
+            | {"files": list(map(str, written[name]))}
+            for name, result in results.items()
         }
-        return json.dumps(
-            {"simulated": loaded.simulated, "notes": loaded.notes, "strategies": told}, indent=1, default=str
-        )
-    first = next(iter(results.values()))
-    text = report.summary(first) if len(results) == 1 else report.compare(results)
+        whole: dict[str, Any] = {"simulated": loaded.simulated, "notes": loaded.notes, "strategies": told}
+        beside = {"answer": compared, "comparison": pairs} if compared else {}
+        return json.dumps(whole | beside, indent=1, default=str)
+    if len(results) == 1:
+        [only] = judged.values()
+        text = [only.box, "", report.summary(only.result)]
+    else:
+        boxes = [f"{name}: {one.said}" for name, one in judged.items()]
+        text = [*boxes, "", compared, "", report.compare(results, {name: one.word for name, one in judged.items()})]
     banner = [BANNER] if loaded.simulated else []
+    count = max(one.trials for one in judged.values())
+    ledger = f"The trial ledger counts {count:,} trial{'s' * (count != 1)} on these data."
     files = [f"{paths[0].name} and {paths[1].name} in {paths[0].parent}" for paths in written.values()]
-    return "\n".join([*banner, text, *loaded.notes, "", *files, *banner])
+    return "\n".join([*banner, *text, *loaded.notes, ledger, "", *files, *banner])
+
+
+class Telling:
+    """Progress as lines for people: on a terminal one that changes, else a line a stage; `quiet` says nothing."""
+
+    def __init__(self, out: TextIO, quiet: bool = False) -> None:
+        self._out, self._live, self._quiet, self._stage = out, out.isatty(), quiet, ""
+
+    def __call__(self, share: float, said: str) -> None:
+        if self._quiet:
+            return
+        stage = said.rpartition(":")[0] or said
+        if self._live:
+            self._out.write(f"\r\033[K{share:4.0%} {said}")
+        elif stage != self._stage:
+            self._out.write(f"{share:4.0%} {stage}\n")
+        self._stage = stage
+        self._out.flush()
+
+    def end(self) -> None:
+        """Leave the terminal's line as if nothing had been there."""
+        if self._live and self._stage:
+            self._out.write("\r\033[K")
+            self._out.flush()
 
 
 def folder(asked: argparse.Namespace, data_dir: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -31,12 +31,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Candles by symbol, what to know about them, and whether they are made up."""
+    """Candles by symbol, what to know about them, whether they are made up, and the sources they come from."""
 
     frames: dict[str, pd.DataFrame]
     span: Span
     notes: tuple[str, ...]
     simulated: bool
+    sources: tuple[str, ...] = ()
 
 
 class Elsewhere:
@@ -55,24 +56,34 @@ def span_of(start: str, end: str, of: Instrument, tf: Timeframe, warmup: int, no
     to = _day(end, zone) + timedelta(days=1) if end else now
     begin = _day(start, zone) if start else to - timedelta(days=365.25 * YEARS_BACK)
     if begin >= to:
-        raise DataError(f"--start must lie before --end: got {start} and {end or 'today'}")
+        raise DataError(f"start must lie before end: got {start} and {end or 'today'}")
     a_day = 1 if tf.daily else max(SESSION_S // tf.seconds, 1)
     return Span(begin, to, begin - timedelta(days=math.ceil(warmup / a_day) * 1.6 + 5 if warmup else 0))
 
 
-async def load(market: Any, of: Sequence[Instrument], tf: Timeframe, span: Span, looked: str) -> Loaded:
-    """The candles of all symbols. DataError says what there is, and where it looked, for the first that has none."""
-    frames, notes, simulated = {}, [], False
+async def load(
+    market: Any,
+    of: Sequence[Instrument],
+    tf: Timeframe,
+    span: Span,
+    looked: str,
+    heard: Callable[[str], None] = lambda symbol: None,
+) -> Loaded:
+    """The candles of all symbols. DataError says what there is, and where it looked, for the first that has none.
+    `heard` is told of each symbol before it is asked for."""
+    frames, notes, simulated, sources = {}, [], False, dict[str, None]()
     try:
         for one in of:
+            heard(one.symbol)
             answer = await _answer(market, one, tf, span, looked)
             frames[one.symbol] = answer.candles
             notes += [f"{one.symbol}: {note}" for note in (*answer.notes, answer.feed_error) if note]
             notes += _short_of(one, between(answer.candles, span.start, span.end), span)
             simulated |= answer.simulated
+            sources |= dict.fromkeys(answer.sources)
     finally:
         await market.close()
-    return Loaded(frames, span, tuple(notes), simulated)
+    return Loaded(frames, span, tuple(notes), simulated, tuple(sources))
 
 
 async def _answer(market: Any, one: Instrument, tf: Timeframe, span: Span, looked: str) -> Any:

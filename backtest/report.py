@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from backtest.result import Result
-from domain.metrics import Metric, conventions
+from domain.metrics import Metric, conventions, measure
 
 DRAWS = 1000
 
@@ -22,16 +22,25 @@ def summary(result: Result, draws: int = DRAWS) -> str:
     )
 
 
-def compare(results: Mapping[str, Result], draws: int = 0) -> str:
-    """Strategies side by side, with what buying and holding would have come to."""
+def compare(results: Mapping[str, Result], verdicts: Mapping[str, str] | None = None, draws: int = 0) -> str:
+    """Strategies side by side, their verdicts in a word, and what buying and holding would have come to."""
     figures = {name: result.measured(draws) for name, result in results.items()}
     one = next(iter(results.values()))
-    rows: list[tuple[str, ...]] = [("", *results)]
+    held = holding(one)
+    rows: list[tuple[str, ...]] = [("", *results, str(one.benchmark.name))]
+    if verdicts is not None:
+        rows.append(("Verdict", *(verdicts[name] for name in results), ""))
     for key, metric in next(iter(figures.values())).items():
-        rows.append((metric.name, *(figures[name][key].text for name in results)))
+        of_holding = held[key].text if held[key].value is not None else ""
+        rows.append((metric.name, *(figures[name][key].text for name in results), of_holding))
     notes = [f"{name}: {note}" for name, result in results.items() for note in result.notes]
     lines = [*headline(one)[1:], "", *table(rows), "", conventions(one.periods, 0.0), *notes]
     return "\n".join(lines)
+
+
+def holding(result: Result) -> dict[str, Metric]:
+    """The figures of buying and holding; n/a is what only trades have."""
+    return measure(result.benchmark, periods=result.periods, zone=result.zone, market=result._market_days())
 
 
 def headline(result: Result) -> list[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from domain.errors import UnknownName
+from domain.fees import Commission
 from domain.matching import FillRules
 from domain.params import check_params, param
 
@@ -106,6 +110,43 @@ class Setup:
         costs = {f.name: getattr(self.fills, f.name) for f in fields(self.fills)}
         paid = {f.name: _text(getattr(self.fills.commission, f.name)) for f in fields(self.fills.commission)}
         return plain | exits | {"fills": costs | {"commission": paid}}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Setup:
+        """The setup that `to_dict` wrote; what is left out keeps its default. ValueError names each value that cannot
+        be, UnknownName a key nobody knows."""
+        values = _known(cls, given)
+        for name in ("stop", "target", "trail"):
+            if values.get(name) is not None:
+                values[name] = Exit(**_known(Exit, values[name], name))
+        if "fills" in values:
+            costs = _known(FillRules, values["fills"], "fills")
+            if "commission" in costs:
+                paid = _known(Commission, costs["commission"], "commission")
+                amounts: dict[str, Any] = {name: _amount(name, value) for name, value in paid.items()}
+                costs["commission"] = Commission(**amounts)
+            values["fills"] = FillRules(**costs)
+        return cls(**values)
+
+
+def _known(cls: type[Any], given: object, where: str = "") -> dict[str, Any]:
+    """The values by field, none of a name the class has not."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{where or cls.__name__} must be a mapping of its fields: got {given!r}")
+    names = [f.name for f in fields(cls)]
+    for name in given:
+        if name not in names:
+            raise UnknownName.of(f"field of {cls.__name__}", str(name), names)
+    return dict(given)
+
+
+def _amount(name: str, value: object) -> Decimal | None:
+    if value is None and name == "maximum":
+        return None
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"Commission: {name} must be an amount of money: got {value!r}") from None
 
 
 def _exit(value: object) -> bool:

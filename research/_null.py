@@ -7,6 +7,7 @@ random number of bars.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -23,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 MOST_BPS = 2000.0  # half of it is the most that a half-spread may be
 _HALVINGS = 14
+TELL_EVERY = 20
 _BUY, _QUANTITY, _PRICE, _FEE, _MARKET = 2, 3, 4, 5, 6  # columns of a fill
 
 
@@ -131,10 +133,12 @@ class Pieces:
         return np.concatenate([np.zeros(self.begin), rows[turn:], rows[:turn]])
 
 
-def random_profits(result: Result, warm: dict[str, int], draws: int, seed: int) -> Floats | None:
+def random_profits(
+    result: Result, warm: dict[str, int], draws: int, seed: int, heard: Callable[[int], None] | None = None
+) -> Floats | None:
     """What `draws` runs with random entries earned; None where the wish never changes, so that there is no entry.
 
-    `warm` is the first row, by symbol, in which a decision could have been made.
+    `warm` is the first row, by symbol, in which a decision could have been made; `heard` is told how many are done.
     """
     inputs, chance = result.inputs, np.random.default_rng(seed)
     pieces = []
@@ -149,6 +153,8 @@ def random_profits(result: Result, warm: dict[str, int], draws: int, seed: int) 
     for draw in range(draws):
         ones = tuple(replace(o, want=p.shuffled(chance)) for o, p in zip(inputs.ones, pieces, strict=True))
         earned[draw] = profit(walk(replace(inputs, ones=ones)), inputs.setup)
+        if heard is not None and draw % TELL_EVERY == 0:
+            heard(draw)
     return earned
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import settings as settings_file
-from backtest import command, loading
-from domain.candles import timeframe
-from domain.clock import SystemClock
+from backtest import command
+from backtest.loading import Loaded
+from backtest.setup import Setup
 from domain.params import params_of
-from feeds.market import open_market
+from research._grid import each
+from research._study_run import Step, data_of, ledger_of, load, note, variants_of
+from research._study_values import Asked, Chosen
 from research._task import OBJECTIVES
-from research.sweep import Sweep, sweep, walk_forward
+from research.sweep import Sweep, WalkForward, sweep, walk_forward
+from research.trials import Variant
+from settings import Settings
 from strategies.base import find
 
 
@@ -38,20 +44,29 @@ def answer(arguments: list[str] | None) -> str:
     asked = parser().parse_args(arguments)
     if asked.strategy == "all":
         raise ValueError("--strategy: a sweep takes one strategy at a time")
-    cls, rules, of = find(asked.strategy), command.setup(asked), command.symbols(asked)
+    cls, rules = find(asked.strategy), command.setup(asked)
     ranges = {**_ranges(cls, asked.range), **_fixed(asked)} or None
-    loaded = _load(asked, of, _warmup(cls, ranges, rules))
+    changes, folder = command.place(asked)
+    settings, telling = settings_file.load(**changes), command.Telling(sys.stderr, asked.json)
+    step, warm = Step(telling, lambda: False), _warmup(cls, ranges, rules)
+    loaded, _ = load(_question(asked, rules), settings, step, folder, warm)
     span = {"start": loaded.span.start, "end": loaded.span.end}
     frames = loaded.frames
-    common: dict[str, Any] = {"jobs": asked.jobs, "cluster": asked.cluster, **span}
-    found = sweep(frames, cls, ranges, rules, asked.objective, **common)
-    forward = None
-    if asked.walk_forward:
-        inside, outside = asked.walk_forward
-        forward = walk_forward(frames, cls, ranges, rules, asked.objective, inside=inside, outside=outside, **common)
+    common: dict[str, Any] = {"jobs": asked.jobs, "cluster": asked.cluster, "progress": _heard(telling), **span}
+    try:
+        found = sweep(frames, cls, ranges, rules, asked.objective, **common)
+        forward = None
+        if asked.walk_forward:
+            inside, outside = asked.walk_forward
+            common |= {"inside": inside, "outside": outside}
+            forward = walk_forward(frames, cls, ranges, rules, asked.objective, **common)
+    finally:
+        telling.end()
+    trials = _noted(found, forward, asked, loaded, settings)
     files = _written(found, asked.out) if asked.out else []
     if asked.json:
         told = found.to_json() | {"simulated": loaded.simulated, "notes": loaded.notes, "files": files}
+        told["trials"] = trials
         if forward is not None:
             told["walk_forward"] = {
                 "efficiency": forward.efficiency,
@@ -61,20 +76,39 @@ def answer(arguments: list[str] | None) -> str:
             }
         return json.dumps(told, indent=1, default=str)
     banner = [command.BANNER] if loaded.simulated else []
-    said = [found.summary(), *(["", str(forward)] if forward else []), *loaded.notes, *files]
+    ledger = f"The trial ledger counts {trials:,} trials on these data, each of these combinations among them."
+    said = [found.summary(), *(["", str(forward)] if forward else []), *loaded.notes, ledger, *files]
     return "\n".join([*banner, *said, *banner])
 
 
-def _load(asked: argparse.Namespace, of: Any, warm: int) -> loading.Loaded:
-    changes, files = command.place(asked)
-    settings = settings_file.load(**changes)
-    chosen = asked.source or ("files" if settings.data_source == "simulated" else settings.data_source)
-    settings = settings_file.load(**changes, data_source=chosen)
-    here = loading.Elsewhere(settings, files) if files else settings
-    market, tf = open_market(here, SystemClock()), timeframe(asked.interval)  # type: ignore[arg-type]
-    span = loading.span_of(asked.start, asked.end, of[0], tf, warm, market.clock.now())
-    looked = f"{here.files_dir}, {here.store_dir} and the source {market.label!r} (--source changes it)"
-    return asyncio.run(loading.load(market, of, tf, span, looked))
+def _question(asked: argparse.Namespace, rules: Setup) -> Asked:
+    """What the candles are asked for by."""
+    symbols = tuple(one.symbol for one in command.symbols(asked))
+    return Asked(symbols, asked.interval, asked.start, asked.end, asked.source, (Chosen(asked.strategy),), rules)
+
+
+def _heard(telling: command.Telling) -> Callable[[int, int], None]:
+    return lambda done, of: telling(done / of, f"sweep: {done:,} of {of:,} combinations")
+
+
+def _noted(
+    found: Sweep, forward: WalkForward | None, asked: argparse.Namespace, loaded: Loaded, settings: Settings
+) -> int:
+    """Write down what was tried; how many trials there are on these data."""
+    ledger, step = ledger_of(settings), Step(lambda share, said: None, lambda: False)
+    try:
+        one = found.task.run(each({axis.name: found.table[axis.name].to_numpy()[:1] for axis in found.grid.axes})[0])
+        tried = note(ledger, data_of(one, loaded), variants_of(found), step)
+        if forward is not None:
+            how = {"inside": asked.walk_forward[0], "outside": asked.walk_forward[1]} | {
+                axis.name: list(axis.values) for axis in found.grid.axes
+            }
+            stitched = Variant.of(forward.result)
+            own = replace(stitched, strategy=f"walk-forward of {found.task.strategy_class.__name__}", params=how)
+            tried = ledger.note(data_of(forward.result, loaded), [own])
+        return tried.count
+    finally:
+        ledger.close()
 
 
 def _ranges(cls: type[Any], given: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ that a backtest can earn. Each check's own rule stands in `RULES`. The same argu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,35 +90,47 @@ def verdict(
     result: Result,
     trials: Tried | None,
     *,
-    family: npt.ArrayLike | None = None,
+    family: npt.ArrayLike | Check | None = None,
     universe: Mapping[str, pd.DataFrame] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    progress: Callable[[float, str], None] | None = None,
 ) -> Verdict:
     """Every check on a result, in the order in which one should worry.
 
     candles     what the result was run on, bars that only warm up included
     strategy    or the `Backtest` of one's own that decided
     trials      from the trial ledger; None is a doubt, for nobody counted
-    family      the days' returns of the variants that were searched, one column each (asks for overfitting)
+    family      the days' returns of the variants that were searched, one column each (asks for overfitting); or that
+                check itself, where several results were found in one search
     universe    candles by symbol of every name one could have traded (asks whether the symbols were picked)
     draws       runs with random entries, at least 1,000
+    progress    called with a share from 0 to 1 and what is being asked; what it raises ends the asking
     """
     if draws < DRAWS:
         raise ValueError(f"draws must be at least {DRAWS}: got {draws}")
+    say = progress or (lambda share, said: None)
+    say(0.0, "look-ahead and warm-up")
     seen = _Seen(candles, strategy, setup, result)
     returns, market = seen.days
     checks = [seen.own_result(), *seen.probes()]
     checks.append(_checks.sample_size(int((result.walked.trades[:, 10] != book.STILL_OPEN).sum()), len(returns)))
+    say(0.2, "costs")
     checks.append(_checks.costs(_null.costs(result)))
     checks.append(_checks.deflated_sharpe(returns, result.periods, trials))
     if family is not None:
-        checks.append(_checks.overfitting(np.asarray(family, dtype=np.float64)))
-    drawn = _null.random_profits(result, seen.warm, draws, seed)
+        found = family if isinstance(family, Check) else _checks.overfitting(np.asarray(family, dtype=np.float64))
+        checks.append(found)
+
+    def heard(done: int) -> None:
+        say(0.25 + 0.7 * done / draws, f"random entries: {done:,} of {draws:,}")
+
+    drawn = _null.random_profits(result, seen.warm, draws, seed, heard)
     checks.append(_checks.random_entries(_null.profit(result.walked, result.inputs.setup), drawn))
     checks.append(_checks.out_of_sample(returns, result.periods))
     checks.append(_checks.same_exposure(returns, market, seen.exposure, result.periods))
     checks.append(_checks.best_trades(result.walked.trades[:, 7]))
+    say(0.95, "symbols")
     chosen = (
         _universe.symbols(universe, strategy, setup, result, draws, seed)
         if universe is not None

@@ -209,7 +209,7 @@ class TrialLedger:
         for at in range(0, len(alike), _AT_ONCE):
             among = _trials.c.data.in_(alike[at : at + _AT_ONCE])
             rows += db.execute(sa.select(*columns, _data.c.first, _data.c.last).select_from(joined).where(among))
-        return sorted(rows)
+        return sorted(rows, key=lambda row: int(row.number))
 
     def _tried(self, db: sa.Connection, data: DataSet, variant: Variant | None) -> Tried:
         counted: list[float | None] = []

@@ -21,6 +21,7 @@ from domain.fees import Commission
 from domain.instruments import Instrument, instrument
 from domain.matching import FillRules
 from domain.params import param
+from research.sweep import main as sweep_main
 from strategies.base import Wanted
 
 FREE = FillRules(half_spread_bps=0.0, slippage_bps=0.0, ignore_volume=True, regulatory_fees=False)
@@ -589,9 +590,14 @@ def test_the_manual_s_command_line_runs(own_files: Path, capsys: pytest.CaptureF
         *("--data-dir", str(own_files)),
     )
 
-    said = capsys.readouterr().out
+    answer = capsys.readouterr()
+    said = answer.out
     assert found == 0
+    assert said.startswith("Fail (fails: ")
+    assert said.index("deflated Sharpe  ") < said.index("CandlePatterns") < said.index("Max drawdown")
     assert all(word in said for word in ("Trades", "Sharpe", "Max drawdown", "Win rate", "n/a", "sd(r)"))
+    assert "The trial ledger counts 1 trial on these data." in said
+    assert "judging candle_patterns: random entries" in answer.err
     assert "SIMULATED" not in said
     [folder] = (own_files / "backtests").iterdir()
     assert folder.name == "AAPL_1d_rule"
@@ -608,8 +614,11 @@ def test_json_is_json_and_the_folder_may_hold_the_files_itself(
         *("--commission-bps", "5", "--slippage-bps", "2", "--out", str(own_files / "out"), "--json"),
     )
 
-    told = json.loads(capsys.readouterr().out)["strategies"]["sma_crossover"]
-    assert found == 0
+    answer = capsys.readouterr()
+    told = json.loads(answer.out)["strategies"]["sma_crossover"]
+    assert (found, answer.err) == (0, "")
+    assert (told["verdict"]["verdict"], told["trials"]) == ("fail", 1)
+    assert "deflated Sharpe" in [check["name"] for check in told["verdict"]["checks"]]
     assert (told["stamp"]["params"]["fast"], told["stamp"]["setup"]["cash"]) == (5, 50_000.0)
     assert told["stamp"]["setup"]["fills"]["commission"]["bps"] == "5"
     assert told["metrics"]["sharpe"]["n"] > 200
@@ -617,22 +626,49 @@ def test_json_is_json_and_the_folder_may_hold_the_files_itself(
 
 
 def test_all_strategies_stand_side_by_side(own_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = ask(
-        "--symbol",
-        "AAPL",
-        "--start",
-        "2023-06-01",
-        "--end",
-        "2024-01-31",
-        "--strategy",
-        "all",
-        "--data-dir",
-        str(own_files),
-    )
+    span = ("--symbol", "AAPL", "--start", "2023-06-01", "--end", "2024-01-31", "--data-dir", str(own_files))
+
+    found = ask(*span, "--strategy", "all")
 
     said = capsys.readouterr().out
+    [header] = [line for line in said.splitlines() if line.startswith("    ") and "sma_crossover" in line]
+    names = header.replace("buy and hold", "held").split()
+    [words] = [line for line in said.splitlines() if line.startswith("Verdict")]
+    [held] = [line for line in said.splitlines() if line.startswith("Total return")]
+    [benchmark] = [line for line in said.splitlines() if line.startswith("Benchmark's return")]
     assert found == 0
-    assert all(name in said for name in ("candle_patterns", "mean_reversion", "sma_crossover", "trend_following"))
+    assert names[-1] == "held"
+    assert {"candle_patterns", "mean_reversion", "sma_crossover", "trend_following"} <= set(names)
+    assert words.count("fail") + words.count("weak") + words.count("worth") == len(names) - 1
+    assert held.split()[-2] == benchmark.split()[-2]
+    assert said.index("sma_crossover: ") < said.index("such comparisons") < said.index(header)
+    assert f"The trial ledger counts {len(names) - 1} trials on these data." in said
+
+
+def test_without_a_verdict_it_says_so_on_top_and_counts_all_the_same(
+    own_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    span = ("--symbol", "AAPL", "--start", "2023-06-01", "--end", "2024-01-31", "--data-dir", str(own_files))
+
+    for fast in ("5", "6", "5"):
+        assert ask(*span, "--strategy", "sma_crossover", "--param", f"fast={fast}", "--no-verdict") == 0
+
+    said = capsys.readouterr().out
+    assert said.startswith("Not judged (--no-verdict)")
+    counted = [line for line in said.splitlines() if line.startswith("The trial ledger")]
+    assert [line.split()[4] for line in counted] == ["1", "2", "2"]
+
+
+def test_a_sweep_is_counted_with_every_combination(own_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    span = ("--symbol", "AAPL", "--start", "2023-06-01", "--end", "2024-01-31", "--data-dir", str(own_files))
+    ranges = ("--strategy", "sma_crossover", "--range", "fast=3:6:1", "slow=10,20")
+
+    assert sweep_main([*span, *ranges]) == 0
+    swept = capsys.readouterr().out
+    assert ask(*span, "--strategy", "sma_crossover", "--param", "fast=4", "slow=20", "--no-verdict") == 0
+
+    assert "The trial ledger counts 8 trials on these data, each of these combinations among them." in swept
+    assert "The trial ledger counts 8 trials on these data." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -642,7 +678,7 @@ def test_all_strategies_stand_side_by_side(own_files: Path, capsys: pytest.Captu
         (("--start", "2020-01-01", "--end", "2020-12-31"), "There is AAPL 1d from 2023-01-03 to"),
         (("--strategy", "sma_cros"), "Did you mean 'sma_crossover'?"),
         (("--start", "2024-02-30"), "a date is written 2024-03-28"),
-        (("--start", "2024-02-01", "--end", "2024-01-01"), "--start must lie before --end"),
+        (("--start", "2024-02-01", "--end", "2024-01-01"), "start must lie before end: got 2024-02-01 and 2024-01-01"),
         (("--data-dir", "nowhere"), "there is no folder nowhere"),
         (("--param", "fast=x"), "no setting"),
         (("--cash", "-5"), "cash must be at least 1"),
