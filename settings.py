@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
     data_dir: Path = Path("data")
+    models_dir: Path = Path("models")
     data_source: str = "simulated"
     watchlist: Annotated[tuple[str, ...], NoDecode] = ("AAPL", "NVDA", "MSFT", "SPY", "TSLA", "BTCUSDT")
     simulated_clock: Literal["shifted", "real"] = "shifted"

@@ -18,6 +18,11 @@ DeskError
 │   ├── LedgerBusy       another writer held it for too long; try again
 │   └── LedgerUnusable   missing, damaged, full, read-only or of a newer version; a person must act
 └── ModelError           a model that cannot be trusted
+    ├── ModelMissing     no model of that name, version or alias; train one, or name another
+    ├── ModelDamaged     its file is not what was saved; bring the copy back or use another version
+    ├── CheckpointMismatch   this training is another than the one that was interrupted
+    ├── TrainingDiverged     it cannot be learned from, or the loss is no number; nothing was saved
+    └── TrainingStopped      somebody stopped it; its checkpoint goes on from there
 
 A message names the thing, the rule and the cure.
 """
@@ -109,3 +114,23 @@ class LedgerUnusable(LedgerError):
 
 class ModelError(DeskError):
     """A model file or its metadata cannot be trusted."""
+
+
+class ModelMissing(ModelError):
+    """There is no model of that name, version or alias."""
+
+
+class ModelDamaged(ModelError):
+    """A model's file is torn, was changed, or holds more than weights: it was not loaded."""
+
+
+class CheckpointMismatch(ModelError):
+    """A checkpoint belongs to a training with other data or options."""
+
+
+class TrainingDiverged(ModelError):
+    """There is nothing to learn from, or the loss is not a number: no model was saved."""
+
+
+class TrainingStopped(ModelError):
+    """The training was stopped on purpose."""

@@ -28,11 +28,12 @@ hypothesis.settings.load_profile("desk")
 
 
 @pytest.fixture(autouse=True)
-def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the developer's own .env or environment."""
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads the developer's own .env, environment or models."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path_factory.getbasetemp() / "no-models"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 FLOORS = [
     {"domain"},
-    {"indicators", "patterns", "risk_manager", "strategies", "filters", "backtest", "backtester"},
+    {"indicators", "patterns", "risk_manager", "strategies", "filters", "backtest", "backtester", "learning"},
     {"etrade_client", "etrade", "feeds", "brokers", "alerts", "model_manager", "performance_utils", "settings"},
     {"trading_bot", "desk", "copytrading", "research", "ml_pipeline", "notifier", "simulator"},
     {"bootstrap"},

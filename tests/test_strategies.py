@@ -21,10 +21,11 @@ import strategies
 from domain import registry
 from domain.candles import empty, frame
 from domain.errors import UnknownName
+from domain.models import ModelFacts, use_shelf
 from domain.params import Param, params_of
 from domain.pattern_rules import PATTERNS
 from patterns import detect
-from strategies.base import Strategy, Wanted, asked, checked, find, held, names, side
+from strategies.base import Floats, Strategy, Wanted, asked, checked, find, held, names, side
 from strategies.candle_patterns import GROUPS, CandlePatterns, _strongest
 from strategies.mean_reversion import MeanReversion
 from strategies.sma_crossover import PAIRS, SmaCrossover
@@ -72,6 +73,49 @@ def _example_in_the_drawer(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     yield
     strategies.__path__.remove(str(folder))
     sys.modules.pop(f"strategies.{EXAMPLE}", None)
+
+
+class Leaning:
+    """A model of ten lines: the more of the last bars' moves went up, the likelier a rise."""
+
+    facts = ModelFacts(
+        name="leaning",
+        version=1,
+        timeframe="15m",
+        seq_len=8,
+        warmup=10,
+        classes=("down", "up"),
+        label="direction",
+        seen_until=-1,
+        data_until=2**62,
+        sha256="",
+    )
+
+    def predict(self, candles: pd.DataFrame) -> Floats:
+        moves = np.sign(candles["close"].diff())
+        up = 0.5 + 0.5 * moves.rolling(8).mean().to_numpy()
+        return np.column_stack([1.0 - up, up])
+
+    def why_not(self, candles: pd.DataFrame, row: int) -> str:
+        return "too few bars"
+
+
+class OneModel:
+    """A shelf with one model, whatever is asked for."""
+
+    def facts(self, asked: str) -> ModelFacts:
+        return Leaning.facts
+
+    def model(self, asked: str) -> Leaning:
+        return Leaning()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_model_on_the_shelf() -> Iterator[None]:
+    """What asks a model has one to ask; `tests/test_lstm.py` has trained ones, and none."""
+    before = use_shelf(OneModel())
+    yield
+    use_shelf(before)
 
 
 every = pytest.mark.parametrize("name", [*names(), EXAMPLE])

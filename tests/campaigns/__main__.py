@@ -15,6 +15,7 @@ from tests.campaigns import (
     etrade_crashes,
     etrade_week,
     honesty,
+    learning,
     ledger_writers,
     stateful,
 )
@@ -31,6 +32,7 @@ CAMPAIGNS = {
     "etrade_crashes": etrade_crashes.run,
     "etrade_week": etrade_week.run,
     "honesty": honesty.run,
+    "learning": learning.run,
 }
 
 
