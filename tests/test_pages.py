@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import backtest  # noqa: F401 - AppTest puts pages/ first on the path, where a page has this name
 import bootstrap
 import performance_utils as pu
 from tests.conftest import ROOT
