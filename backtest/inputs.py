@@ -113,8 +113,7 @@ def gather(
 
 def times_of(candles: pd.DataFrame) -> Ints:
     """The index as UTC nanoseconds, without a copy where it is that already."""
-    index = candles.index
-    return index.asi8 if isinstance(index, pd.DatetimeIndex) and index.unit == "ns" else cd.nanos(candles)
+    return cd.nanos(candles)
 
 
 def block_of(candles: pd.DataFrame) -> Floats:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,7 @@ from domain.instruments import Instrument
 from domain.metrics import Metric, measure
 
 PURPOSES = ("entry", "signal", "stop", "target", "trailing stop", "time", "open")
+SIDES = ("long", "short")
 LIBRARIES = ("numpy", "pandas", "numba")
 
 
@@ -70,27 +71,28 @@ class Result:
         """One row a trade: symbol, side, entry_time, entry, exit_time (NaT: still open), exit, quantity, profit (net),
         fees, slippage_cost, reason, stop_at_entry (NaN: none), mae, mfe (its worst and best open profit, in money),
         bars, signal_time, decision_price."""
-        rows = self.walked.trades
+        rows = np.ascontiguousarray(self.walked.trades.T)
         return pd.DataFrame(
             {
-                "symbol": _labels(rows[:, 0], self.inputs.symbols),
-                "side": _labels(rows[:, 1] < 0, ["long", "short"]),
-                "entry_time": self._times(rows[:, 2]),
-                "entry": rows[:, 3],
-                "exit_time": self._times(rows[:, 4]).where(rows[:, 10] != b.STILL_OPEN),
-                "exit": rows[:, 5],
-                "quantity": rows[:, 6],
-                "profit": rows[:, 7],
-                "fees": rows[:, 8],
-                "slippage_cost": rows[:, 9],
-                "reason": _labels(rows[:, 10], PURPOSES),
-                "stop_at_entry": rows[:, 11],
-                "mae": rows[:, 12],
-                "mfe": rows[:, 13],
-                "bars": rows[:, 14].astype(np.int64),
-                "signal_time": self._times(rows[:, 15]),
-                "decision_price": rows[:, 16],
-            }
+                "symbol": _labels(rows[0], tuple(self.inputs.symbols)),
+                "side": _labels(rows[1] < 0, SIDES),
+                "entry_time": self._times(rows[2]),
+                "entry": rows[3],
+                "exit_time": self._times(rows[4], missing=rows[10] == b.STILL_OPEN),
+                "exit": rows[5],
+                "quantity": rows[6],
+                "profit": rows[7],
+                "fees": rows[8],
+                "slippage_cost": rows[9],
+                "reason": _labels(rows[10], PURPOSES),
+                "stop_at_entry": rows[11],
+                "mae": rows[12],
+                "mfe": rows[13],
+                "bars": rows[14].astype(np.int64),
+                "signal_time": self._times(rows[15]),
+                "decision_price": rows[16],
+            },
+            copy=False,
         )
 
     @functools.cached_property
@@ -100,8 +102,8 @@ class Result:
         return pd.DataFrame(
             {
                 "time": self._times(rows[:, 1]),
-                "symbol": _labels(rows[:, 0], self.inputs.symbols),
-                "side": _labels(rows[:, 2] < 0, ["buy", "sell"]),
+                "symbol": _labels(rows[:, 0], tuple(self.inputs.symbols)),
+                "side": _labels(rows[:, 2] < 0, ("buy", "sell")),
                 "quantity": rows[:, 3],
                 "price": rows[:, 4],
                 "fee": rows[:, 5],
@@ -153,7 +155,7 @@ class Result:
             self.trades,
             periods=self.periods,
             benchmark=self.benchmark,
-            exposure=self.gross.dropna(),
+            exposure=self.gross if np.isfinite(self.gross.to_numpy().sum()) else self.gross.dropna(),
             zone=self.zone,
             market=self._market_days(),
             draws=draws,
@@ -209,8 +211,12 @@ class Result:
 
         return summary(self)
 
-    def _times(self, rows: Floats) -> pd.DatetimeIndex:
-        return _index(self.inputs.times[rows.astype(np.int64)])
+    def _times(self, rows: Floats, missing: Any = None) -> pd.DatetimeIndex:
+        """The opens of these bars; NaT where `missing` says so."""
+        found = self.inputs.times[rows.astype(np.int64)]
+        if missing is not None:
+            found[missing] = pd.NaT.value
+        return _index(found)
 
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -218,12 +224,17 @@ DIGITS = "%.12g"  # what binary fractions add beyond is noise
 
 
 def _index(times: Any) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(times.view("datetime64[ns]"), name="time").tz_localize("UTC")
+    return pd.DatetimeIndex(times.view("datetime64[ns]"), tz="UTC", name="time", copy=False)
 
 
-def _labels(codes: Any, labels: Sequence[str]) -> Any:
+def _labels(codes: Any, labels: tuple[str, ...]) -> Any:
     """Words for small numbers, each word kept once."""
-    return pd.Categorical.from_codes(codes.astype(np.int32), pd.Index(labels))
+    return pd.Categorical.from_codes(codes.astype(np.int32), dtype=_words(labels), validate=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _words(labels: tuple[str, ...]) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(pd.Index(labels))
 
 
 def _hash(candles: pd.DataFrame) -> str:

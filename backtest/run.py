@@ -13,6 +13,7 @@ from backtest.book import Floats
 from backtest.inputs import Inputs, fee_table, read_only, rules_of, state_of
 
 STRETCH_BYTES = 4_000_000
+BARS_A_TRADE = 16  # where trades are denser, the pass makes more space itself
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,23 +34,28 @@ class Walked:
 
 
 def compiled_before() -> bool:
-    """Whether this machine has compiled the pass already; the first run takes some twenty seconds longer."""
+    """Whether this machine has compiled the pass, as it is written now; else the next run takes some twenty seconds
+    longer."""
     from backtest.kernel import walk as compiled
 
-    kept = Path(compiled.stats.cache_path)
-    return kept.is_dir() and any(kept.glob("kernel.*.nbi"))
+    kept = list(Path(compiled.stats.cache_path).glob("kernel.*.nbi"))
+    written = max((file.stat().st_mtime for file in kept), default=0.0)
+    parts = [Path(__file__).with_name(f"{name}.py") for name in ("kernel", "book", "protection", "sizing")]
+    return written > max((file.stat().st_mtime for file in parts if file.is_file()), default=0.0)
 
 
 def walk(inputs: Inputs) -> Walked:
-    """The run, compiled."""
+    """The run, compiled. ValueError where a symbol's arrays do not fit each other: the pass would read past them."""
     from backtest.kernel import walk as compiled  # reading the compiled code takes a moment
 
+    check(inputs)
     bars = len(inputs.times)
     account, rules, (state, sessions) = np.zeros(b.ACCOUNT), rules_of(inputs.setup), state_of(inputs)
     account[b.CASH] = inputs.setup.cash
     equity, net, gross = np.empty((3, bars + 1))
     equity[0], net[0], gross[0] = inputs.setup.cash, 0.0, 0.0
-    fills, trades = np.empty((1024, b.FILL_COLUMNS)), np.empty((512, b.TRADE_COLUMNS))
+    likely = bars * len(inputs.ones) // BARS_A_TRADE + 512  # rows that nobody writes to take no memory
+    fills, trades = np.empty((2 * likely, b.FILL_COLUMNS)), np.empty((likely, b.TRADE_COLUMNS))
     for lo, hi, block, want, ranges in _stretches(inputs):
         fills, trades = compiled(
             account,
@@ -71,6 +77,24 @@ def walk(inputs: Inputs) -> Walked:
     counts = (int(account[at]) for at in (b.CUT, b.REFUSED, b.DOUBTFUL))
     n_fills, n_trades = int(account[b.N_FILLS]), int(account[b.N_TRADES])
     return Walked(equity, net, gross, fills[:n_fills], trades[:n_trades], *counts)
+
+
+def check(inputs: Inputs) -> None:
+    """ValueError names the symbol and what does not fit."""
+    bars, lines = len(inputs.times), len(inputs.setup.periods)
+    if not inputs.ones or not bars:
+        raise ValueError(f"a run needs symbols and bars: got {len(inputs.ones)} symbols and {bars} bars")
+    for one in inputs.ones:
+        own = bars if one.at is None else len(one.at)
+        for name, array, wanted in (
+            ("bars", one.block, (5, own)),
+            ("wishes", one.want, (own,)),
+            ("ranges", one.ranges, (lines, own)),
+        ):
+            if array.shape != wanted:
+                raise ValueError(f"{one.instrument.symbol}: {name} must have the shape {wanted}: got {array.shape}")
+        if one.at is not None and own and not (one.at[0] >= 0 and one.at[-1] < bars and (np.diff(one.at) > 0).all()):
+            raise ValueError(f"{one.instrument.symbol}: its bars must be rows of the run's {bars} bars, in order")
 
 
 def _stretches(inputs: Inputs) -> Any:

@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "fetch": "benchmarks.fetch",
     "store": "benchmarks.store",
     "indicators": "benchmarks.indicator_speed",
+    "backtests": "benchmarks.backtests",
     "rerun": "benchmarks.rerun",
     "orders": "benchmarks.order_path",
     "etrade": "benchmarks.etrade_poll",

@@ -82,10 +82,10 @@ def frame(times: npt.ArrayLike, values: dict[str, npt.ArrayLike]) -> pd.DataFram
 
 
 def nanos(candles: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """The index as UTC nanoseconds."""
+    """The index as UTC nanoseconds; not to be written into, since an index in nanoseconds lends its own."""
     index = candles.index
     assert isinstance(index, pd.DatetimeIndex)
-    return index.as_unit("ns").asi8
+    return index.asi8 if index.unit == "ns" else index.as_unit("ns").asi8
 
 
 def faults(

@@ -17,10 +17,12 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Daily:
-    """`equity[0]` is the start, one more value a period after it; `days` are their dates, None without times."""
+    """`equity[0]` is the start, one more value a period after it; `days` are their dates and `rows` their rows in the
+    series, both None without times."""
 
     equity: Floats
     days: Days | None
+    rows: Rows | None = None
 
     @property
     def returns(self) -> Floats:
@@ -55,17 +57,19 @@ def daily(equity: pd.Series, zone: str = "America/New_York", market: Days | None
         return Daily(values, np.empty(0, "datetime64[D]"))
     rows, days = last_rows(index, zone, market)
     if rows[0] == 0:  # the start is alone on its day
-        return Daily(values[rows], days)
-    return Daily(values[np.r_[0, rows]], np.r_[days[:1], days])
+        return Daily(values[rows], days, rows)
+    rows = np.concatenate([[0], rows])
+    return Daily(values[rows], np.concatenate([days[:1], days]), rows)
 
 
 def last_rows(index: pd.DatetimeIndex, zone: str, market: Days | None = None) -> tuple[Rows, Days]:
     """The last row of each day that has any, and those days. The index may repeat a time but never go back."""
     times = index.asi8 if index.unit == "ns" else index.as_unit("ns").asi8
-    if not index.is_monotonic_increasing:
+    falls = times[1:] < times[:-1]
+    if times[0] == pd.NaT.value or falls.any():
         if index.hasnans:
             raise DataError(f"equity: row {int(np.flatnonzero(index.isna())[0])} has no time")
-        back = int(np.flatnonzero(times[1:] < times[:-1])[0]) + 1
+        back = int(np.flatnonzero(falls)[0]) + 1
         raise DataError(f"equity: row {back} ({index[back]}) lies before the row above it")
     local = index[[0, -1]].tz_convert(zone) if index.tz else index[[0, -1]]
     first, last = local.tz_localize(None).to_numpy().astype("datetime64[D]")

@@ -203,14 +203,15 @@ def _trades(found: _Found, book: tr.Book, years: float) -> None:
     found.add(n, trades=n, zero_trades=np.count_nonzero(profits == 0))
     found.add(len(book.table), open_trades=len(book.table) - n)
     found.add(n, **{name: one(profits) for name, one in _BY_PROFITS.items()})
-    found.add(n, half_kelly=tr.kelly(profits) / 2, trades_per_year=ratios.divide(n, years))
+    kelly, _ = found.values["kelly"]
+    found.add(n, half_kelly=None if kelly is None else kelly / 2, trades_per_year=ratios.divide(n, years))
     found.add(n, win_streak=tr.streak(profits > 0), loss_streak=tr.streak(profits < 0))
     if (share := tr.wilson(wins, n)) is not None:
         found.between["win_rate"] = share
     _in_risk(found, book)
     for name, held in (("bars", book.column("bars")), ("days", book.days())):
         if held is not None and n:
-            found.add(n, **{f"{name}_median": np.median(held), f"{name}_p90": np.quantile(held, 0.9)})
+            found.add(n, **{f"{name}_median": ratios.quantile(held, 0.5), f"{name}_p90": ratios.quantile(held, 0.9)})
 
 
 Measures = dict[str, Callable[[Floats], Floats]]
@@ -315,7 +316,8 @@ def _pair(
 ) -> tuple[Floats, Floats]:
     """Both a day: row by row where they share an index, else the last marks on the days that both have."""
     if benchmark.index.equals(equity.index):
-        return days.equity, daily(benchmark, zone, market).equity
+        marks = check_equity(benchmark)
+        return days.equity, marks if days.rows is None else marks[days.rows]
     if not (isinstance(equity.index, pd.DatetimeIndex) and isinstance(benchmark.index, pd.DatetimeIndex)):
         raise DataError("benchmark: without times it must have the equity's own index")
     if not len(benchmark):

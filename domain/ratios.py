@@ -19,6 +19,8 @@ _STILL = 1e-13  # a spread below this is what rounding leaves of none at all
 def divide(above: Any, below: Any) -> Floats:
     """`above / below`, NaN where the divisor is 0."""
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    if above.ndim == below.ndim == 0:
+        return np.asarray(float(above) / float(below) if below != 0 else np.nan)
     shape = np.broadcast_shapes(above.shape, below.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(np.divide(above, below, out=np.full(shape, np.nan), where=below != 0))
@@ -27,14 +29,16 @@ def divide(above: Any, below: Any) -> Floats:
 def mean(values: Floats) -> Floats:
     if values.shape[-1] == 0:
         return np.full(values.shape[:-1], np.nan)
-    return np.asarray(values.mean(axis=-1))
+    return np.asarray(np.add.reduce(values, axis=-1) / values.shape[-1])
 
 
 def spread(values: Floats) -> Floats:
     """Sample standard deviation (ddof 1); 0 where only rounding differs, NaN below two values."""
     if values.shape[-1] < 2:
         return np.full(values.shape[:-1], np.nan)
-    found = np.asarray(values.std(axis=-1, ddof=1))
+    away = values - mean(values)[..., np.newaxis]
+    away *= away
+    found = np.sqrt(np.add.reduce(away, axis=-1) / (values.shape[-1] - 1))
     return np.where(found <= _STILL, 0.0, found)
 
 
@@ -89,7 +93,7 @@ def omega(returns: Floats, threshold: Any = 0.0) -> Floats:
 
 def value_at_risk(returns: Floats) -> Floats:
     """The 5 % quantile, interpolated between the two nearest."""
-    return _quantile(returns, 0.05)
+    return quantile(returns, 0.05)
 
 
 def expected_shortfall(returns: Floats) -> Floats:
@@ -99,22 +103,29 @@ def expected_shortfall(returns: Floats) -> Floats:
 
 
 def tail(returns: Floats) -> Floats:
-    return np.abs(divide(_quantile(returns, 0.95), _quantile(returns, 0.05)))
+    return np.abs(divide(quantile(returns, 0.95), quantile(returns, 0.05)))
 
 
-def _quantile(returns: Floats, share: float) -> Floats:
-    if returns.shape[-1] == 0:
-        return np.full(returns.shape[:-1], np.nan)
-    return np.asarray(np.quantile(returns, share, axis=-1))
+def quantile(values: Floats, share: float) -> Floats:
+    """Interpolated between the two nearest of finite values: what `np.quantile` gives, without what it asks first."""
+    if values.shape[-1] == 0:
+        return np.full(values.shape[:-1], np.nan)
+    place = (values.shape[-1] - 1) * share
+    below = int(place)
+    above, part = min(below + 1, values.shape[-1] - 1), place - below
+    ordered = np.partition(values, (below, above), axis=-1)
+    low, high = ordered[..., below], ordered[..., above]
+    return np.asarray(high - (high - low) * (1.0 - part) if part >= 0.5 else low + (high - low) * part)
 
 
 def moments(returns: Floats) -> tuple[float, float]:
     """Skew and (not excess) kurtosis of these very returns, uncorrected: what PSR is made of."""
     if len(returns) < 2 or not spread(returns) > 0:
         return np.nan, np.nan
-    away = returns - returns.mean()
-    variance = float((away**2).mean())
-    return float((away**3).mean()) / variance**1.5, float((away**4).mean()) / variance**2
+    away = returns - mean(returns)
+    squares = away * away
+    variance = float(mean(squares))
+    return float(mean(away**3)) / variance**1.5, float(mean(away**4)) / variance**2
 
 
 def skew(returns: Floats) -> float:

@@ -5,7 +5,7 @@ NaN is what is undefined. A trade that made exactly nothing is neither a win nor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -87,6 +87,7 @@ class Book:
     done: npt.NDArray[np.bool_]
     profits: Floats
     risks: Floats
+    _read: dict[str, Floats | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trades: pd.DataFrame) -> Book:
@@ -96,34 +97,53 @@ class Book:
         done = trades["exit_time"].notna().to_numpy() if "exit_time" in trades else np.ones(len(trades), dtype=bool)
         profits = _column(trades, "profit", done)
         assert profits is not None
-        if len(bad := np.flatnonzero(~np.isfinite(profits))):
+        if not np.isfinite(profits.sum()) and len(bad := np.flatnonzero(~np.isfinite(profits))):
             raise DataError(f"trades: closed trade {bad[0]} has profit {profits[bad[0]]}: every one needs a number")
-        return cls(trades, done, profits, _risks(trades, done))
+        book = cls(trades, done, profits, profits, {"profit": profits})
+        return replace(book, risks=book._risks())
 
     def column(self, name: str) -> Floats | None:
         """A column of the closed trades as floats, None where the table has none such."""
-        return _column(self.table, name, self.done)
+        if name not in self._read:
+            self._read[name] = _column(self.table, name, self.done)
+        return self._read[name]
 
     def days(self) -> Floats | None:
         """How long each was held, in calendar days."""
         if "entry_time" not in self.table or "exit_time" not in self.table:
             return None
-        held = pd.to_datetime(self.table["exit_time"]) - pd.to_datetime(self.table["entry_time"])
-        return np.asarray(held.dt.total_seconds().to_numpy(np.float64)[self.done] / 86_400.0, dtype=np.float64)
+        begins, ends = (_moments(self.table[name]) for name in ("entry_time", "exit_time"))
+        if begins is None or ends is None:
+            held = pd.to_datetime(self.table["exit_time"]) - pd.to_datetime(self.table["entry_time"])
+            return np.asarray(held.dt.total_seconds().to_numpy(np.float64)[self.done] / 86_400.0, dtype=np.float64)
+        return np.asarray((ends - begins)[self.done] / 1e9 / 86_400.0, dtype=np.float64)
 
     def traded(self, *, closed: bool) -> float | None:
         """Money that changed hands, both sides; with `closed` off also the entries of open trades."""
-        every = np.ones(len(self.done), dtype=bool)
-        entry, leave, size = (_column(self.table, name, every) for name in ("entry", "exit", "quantity"))
+        entry, leave, size = (self.column(name) for name in ("entry", "exit", "quantity"))
         if entry is None or leave is None or size is None:
             return None
-        entered = np.abs(entry * size)[self.done if closed else every].sum()
-        return float(entered + np.abs(leave * size)[self.done].sum())
+        entered = np.abs(entry * size).sum()
+        if not closed and not self.done.all():
+            still = ~self.done
+            began, held = (_column(self.table, name, still) for name in ("entry", "quantity"))
+            assert began is not None
+            assert held is not None
+            entered += np.abs(began * held).sum()
+        return float(entered + np.abs(leave * size).sum())
 
     def costs(self) -> float | None:
         """Fees and slippage of the closed trades; None where neither is known."""
         known = [c for c in (self.column("fees"), self.column("slippage_cost")) if c is not None]
         return float(sum(c.sum() for c in known)) if known else None
+
+    def _risks(self) -> Floats:
+        """`risk` where it is told, else |entry - first stop| x quantity."""
+        risk = self.column("risk")
+        entry, stop, size = (self.column(name) for name in ("entry", "stop_at_entry", "quantity"))
+        if risk is None and entry is not None and stop is not None and size is not None:
+            risk = np.abs((entry - stop) * size)
+        return np.full(len(self.profits), np.nan) if risk is None else np.where(risk > 0, risk, np.nan)
 
 
 def efficiency(profits: Floats, best: Any) -> Floats:
@@ -132,15 +152,14 @@ def efficiency(profits: Floats, best: Any) -> Floats:
 
 
 def _column(table: pd.DataFrame, name: str, rows: npt.NDArray[np.bool_]) -> Floats | None:
-    return table[name].to_numpy(np.float64, na_value=np.nan)[rows] if name in table else None
+    if name not in table:
+        return None
+    column = table[name]
+    usual = column.dtype == np.float64  # a column of floats needs no look for its missing values
+    return (column.to_numpy() if usual else column.to_numpy(np.float64, na_value=np.nan))[rows]
 
 
-def _risks(table: pd.DataFrame, done: npt.NDArray[np.bool_]) -> Floats:
-    """`risk` where it is told, else |entry - first stop| x quantity."""
-    risk = _column(table, "risk", done)
-    entry, stop, size = (_column(table, name, done) for name in ("entry", "stop_at_entry", "quantity"))
-    if risk is None and entry is not None and stop is not None and size is not None:
-        risk = np.abs((entry - stop) * size)
-    if risk is None:
-        return np.full(int(done.sum()), np.nan)
-    return np.where(risk > 0, risk, np.nan)
+def _moments(column: pd.Series) -> npt.NDArray[np.int64] | None:
+    """A column of times as UTC nanoseconds; None where it is kept otherwise."""
+    usual = isinstance(column.dtype, pd.DatetimeTZDtype) and column.dtype.unit == "ns"
+    return pd.DatetimeIndex(column).asi8 if usual else None
