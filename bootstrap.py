@@ -29,7 +29,7 @@ from desk.people import People
 from desk.place import Place
 from desk.reader import Reader
 from domain import registry
-from domain.candles import timeframe
+from domain.candles import Timeframe, timeframe
 from domain.clock import Clock
 from domain.errors import DeskError, FeedUnavailable, LeaseHeld, SettingsError, UnknownName
 from domain.instruments import Instrument
@@ -120,6 +120,7 @@ def engine_parts(here: Desk, where: str) -> Parts:
         functools.partial(_quotes, here),
         functools.partial(_daily, here),
         simulated=here.market.simulated,
+        bars=functools.partial(_bars, here),
     )
     return Parts(
         place,
@@ -146,6 +147,10 @@ async def _quotes(here: Desk, wanted: Sequence[Instrument]) -> dict[str, Quote]:
 
 async def _daily(here: Desk, what: Instrument, bars: int) -> pd.DataFrame:
     return (await _on_bridge(here.market.window(what, timeframe("1d"), bars=bars))).candles
+
+
+async def _bars(here: Desk, what: Instrument, tf: Timeframe, bars: int) -> pd.DataFrame:
+    return (await _on_bridge(here.market.window(what, tf, bars=bars))).candles
 
 
 async def _on_bridge(work: Coroutine[Any, Any, T]) -> T:

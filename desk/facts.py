@@ -13,6 +13,7 @@ from decimal import Decimal
 import pandas as pd
 
 import indicators
+from domain.candles import Timeframe
 from domain.clock import Clock
 from domain.errors import DeskError
 from domain.instruments import Instrument, instrument
@@ -28,6 +29,7 @@ FOLLOWED_FOR = timedelta(minutes=15)
 
 Quotes = Callable[[Sequence[Instrument]], Awaitable[dict[str, Quote]]]
 Daily = Callable[[Instrument, int], Awaitable[pd.DataFrame]]
+Bars = Callable[[Instrument, Timeframe, int], Awaitable[pd.DataFrame]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,13 @@ class History:
 
 class Facts:
     """The market as one desk sees it. `quotes` and `daily` are how it is asked; `simulated` that its prices are made
-    up; `tell` who hears of every newer quote: a broker that fills orders from them."""
+    up; `bars` how the newest closed bars of a timeframe are asked for, None where nothing is traded on bars; `tell` who
+    hears of every newer quote: a broker that fills orders from them."""
 
-    def __init__(self, clock: Clock, quotes: Quotes, daily: Daily, *, simulated: bool) -> None:
-        self.clock, self.simulated = clock, simulated
+    def __init__(
+        self, clock: Clock, quotes: Quotes, daily: Daily, *, simulated: bool, bars: Bars | None = None
+    ) -> None:
+        self.clock, self.simulated, self.bars = clock, simulated, bars
         self._ask_quotes, self._ask_daily = quotes, daily
         self.quotes: dict[str, Quote] = {}
         self.error = ""

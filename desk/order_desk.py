@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 
+from desk.adopting import Adopting
 from desk.arming import Arming
 from desk.authority import allows
 from desk.changing import Changing
@@ -29,7 +30,7 @@ from domain.errors import DeskError, LeaseHeld, LedgerBusy
 
 STALE_AFTER = timedelta(seconds=90)
 # What may still be done however long it waited for an engine: it stops or undoes.
-NEVER_STALE = frozenset({Kind.KILL, Kind.CANCEL, Kind.CANCEL_ALL, Kind.DISARM})
+NEVER_STALE = frozenset({Kind.KILL, Kind.CANCEL, Kind.CANCEL_ALL, Kind.DISARM, Kind.RETIRE})
 
 Handler = Callable[[Waiting], Awaitable[Answer | None]]
 
@@ -43,6 +44,7 @@ class OrderDesk:
         placing, self._switches = Placing(tools, closing), Switches(tools, self._claims, valuation)
         self.signing_in = SigningIn(tools)
         arming, deciding = Arming(tools), Deciding(tools)
+        self.strategies = Adopting(tools, self._claims)
         self._handlers: dict[Kind, Handler] = {
             Kind.PREVIEW: placing.preview,
             Kind.PLACE: placing.place,
@@ -61,6 +63,8 @@ class OrderDesk:
             Kind.DISARM: arming.disarm,
             Kind.ACCEPT: deciding.accept,
             Kind.SETTLE: deciding.settle,
+            Kind.ADOPT: self.strategies.adopt,
+            Kind.RETIRE: self.strategies.retire,
         }
 
     @property

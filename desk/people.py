@@ -1,4 +1,5 @@
-"""What people chose: watch lists and preferences, kept over restarts. Each change is one short transaction.
+"""What people chose: watch lists, preferences and subscriptions, kept over restarts. Each change is one short
+transaction.
 
 Until accounts exist there is one person, the local owner.
 """
@@ -7,12 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from desk.subscriptions import MOST_SUBSCRIPTIONS, Subscription
+from domain.clock import Clock, SystemClock
 from domain.errors import DeskError
+from domain.notices import Kind
 
 OWNER = "owner"
 MOST_WATCHED = 60
@@ -32,12 +39,30 @@ _preferences = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
+_subscriptions = sa.Table(
+    "subscriptions",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("person", sa.String, nullable=False, index=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("symbol", sa.String, nullable=False),
+    sa.Column("level", sa.String),  # exact decimal text
+    sa.Column("pattern", sa.String, nullable=False),
+    sa.Column("timeframe", sa.String, nullable=False),
+    sa.Column("least_edge_bps", sa.Float),
+    sa.Column("least_confidence", sa.Float, nullable=False),
+    sa.Column("channels", sa.Text, nullable=False),
+    sa.Column("is_on", sa.Boolean, nullable=False),
+    sa.Column("made", sa.String, nullable=False),
+    sqlite_autoincrement=True,  # an id is never given twice: what was told is remembered by it
+)
 
 
 class People:
-    """Watch lists and preferences in one small database; safe to use from many threads and processes."""
+    """Watch lists, preferences and subscriptions in one small database; safe to use from many threads and processes."""
 
-    def __init__(self, url: str, first_watchlist: Iterable[str] = ()) -> None:
+    def __init__(self, url: str, first_watchlist: Iterable[str] = (), clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         self._engine = sa.create_engine(url, connect_args={"timeout": 10} if "sqlite" in url else {})
@@ -74,6 +99,58 @@ class People:
         with self._engine.begin() as db:
             self._put(db, person, name, value)
 
+    def subscriptions(self, person: str = "", *, only_on: bool = False) -> list[Subscription]:
+        """What one person, or everybody, wants to be told of; oldest first."""
+        wanted = [_subscriptions.c.person == person] if person else []
+        wanted += [_subscriptions.c.is_on.is_(True)] if only_on else []
+        with self._engine.connect() as db:
+            rows = db.execute(sa.select(_subscriptions).where(*wanted).order_by(_subscriptions.c.id)).all()
+        return [_subscription(row) for row in rows]
+
+    def subscribe(self, wished: Subscription) -> Subscription:
+        """Keep a wish (`desk.subscriptions.wish` makes one): the one that is kept, with its id. The same wish again is
+        the one there is, switched on. DeskError past two hundred a person."""
+        row = _row(wished)
+        with self._engine.begin() as db:
+            self._put(db, wished.person, "editing", True)
+            same = [_subscriptions.c[name] == value for name, value in row.items() if name not in ("is_on", "made")]
+            known = db.execute(sa.select(_subscriptions.c.id).where(*same)).scalar()
+            if known is not None:
+                db.execute(sa.update(_subscriptions).where(_subscriptions.c.id == known).values(is_on=True))
+            else:
+                self._room_for_one(db, wished.person)
+                made = {**row, "made": self._clock.now().isoformat()}
+                known = db.execute(sa.insert(_subscriptions).values(made)).inserted_primary_key[0]
+            db.execute(sa.delete(_preferences).where(_preferences.c.name == "editing"))
+            found = db.execute(sa.select(_subscriptions).where(_subscriptions.c.id == known)).one()
+        return _subscription(found)
+
+    def change(self, id: int, wished: Subscription) -> Subscription:
+        """Another wish under the same id; DeskError where that person has none such."""
+        with self._engine.begin() as db:
+            mine = (_subscriptions.c.id == id) & (_subscriptions.c.person == wished.person)
+            if not db.execute(sa.update(_subscriptions).where(mine).values(_row(wished))).rowcount:
+                raise DeskError(f"subscription {id} is not there any more")
+        return replace(wished, id=id)
+
+    def switch(self, id: int, on: bool, person: str) -> None:
+        """Turn a subscription on or off; DeskError where that person has none such."""
+        with self._engine.begin() as db:
+            mine = (_subscriptions.c.id == id) & (_subscriptions.c.person == person)
+            if not db.execute(sa.update(_subscriptions).where(mine).values(is_on=on)).rowcount:
+                raise DeskError(f"subscription {id} is not there any more")
+
+    def unsubscribe(self, id: int, person: str) -> None:
+        """Forget it; one that is not there, or somebody else's, is left as it is."""
+        with self._engine.begin() as db:
+            mine = (_subscriptions.c.id == id) & (_subscriptions.c.person == person)
+            db.execute(sa.delete(_subscriptions).where(mine))
+
+    def _room_for_one(self, db: sa.Connection, person: str) -> None:
+        mine = sa.select(sa.func.count()).select_from(_subscriptions).where(_subscriptions.c.person == person)
+        if db.execute(mine).scalar_one() >= MOST_SUBSCRIPTIONS:
+            raise DeskError(f"a person has at most {MOST_SUBSCRIPTIONS} subscriptions; remove one first")
+
     def _watched(self, db: sa.Connection, person: str) -> list[str]:
         chosen = sa.select(_preferences.c.value).where(
             _preferences.c.person == person, _preferences.c.name == "watchlist_chosen"
@@ -104,3 +181,30 @@ class People:
         key = (_preferences.c.person == person) & (_preferences.c.name == name)
         db.execute(sa.delete(_preferences).where(key))
         db.execute(sa.insert(_preferences).values(person=person, name=name, value=json.dumps(value)))
+
+
+def _row(wished: Subscription) -> dict[str, Any]:
+    names = ("person", "symbol", "pattern", "timeframe", "least_edge_bps", "least_confidence")
+    return {name: getattr(wished, name) for name in names} | {
+        "kind": wished.kind.value,
+        "level": None if wished.level is None else f"{wished.level.normalize():f}",
+        "channels": json.dumps(sorted(wished.channels)),
+        "is_on": wished.on,
+    }
+
+
+def _subscription(row: sa.Row[Any]) -> Subscription:
+    return Subscription(
+        person=row.person,
+        kind=Kind(row.kind),
+        symbol=row.symbol,
+        level=None if row.level is None else Decimal(row.level),
+        pattern=row.pattern,
+        timeframe=row.timeframe,
+        least_edge_bps=row.least_edge_bps,
+        least_confidence=row.least_confidence,
+        channels=tuple(json.loads(row.channels)),
+        on=row.is_on,
+        id=row.id,
+        made=datetime.fromisoformat(row.made),
+    )

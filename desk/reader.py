@@ -296,6 +296,14 @@ class Reader:
         """Whose ledger this is: `desk`, `price_source`, `id`, `created`; empty where there is none."""
         return {row.key: row.value for row in self._rows(sa.select(schema.meta))}
 
+    def orders_of_signal(self, signal_id: str) -> list[Order]:
+        """Every order that was made of this signal, oldest first."""
+        return self._orders(schema.orders.c.signal_id != "", schema.orders.c.signal_id == signal_id)
+
+    def rows(self, statement: sa.Select[Any], **values: Any) -> list[sa.Row[Any]]:
+        """What a statement of a room that keeps its own tables finds; nothing where the desk was never opened."""
+        return self._rows(statement, **values)
+
     # Helpers
 
     @contextmanager

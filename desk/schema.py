@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from domain.errors import DataError
 
-REVISION = "r0003"  # the newest file in migrations/versions; a test compares
+REVISION = "r0004"  # the newest file in migrations/versions; a test compares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_DIGITS = 40
@@ -169,6 +169,13 @@ sa.Index(
     postgresql_where=orders.c.broker_id != "",
 )
 
+sa.Index(
+    "orders_signal",
+    orders.c.signal_id,
+    sqlite_where=orders.c.signal_id != "",
+    postgresql_where=orders.c.signal_id != "",
+)
+
 order_event = _table(
     "order_event",
     sa.Column("order_id", sa.Text, sa.ForeignKey("orders.id"), primary_key=True),
@@ -252,6 +259,42 @@ signal = _table(
     _text("source"),
     _text("reason"),
     _moment("at"),
+)
+
+# A strategy at work: what was adopted (`body`) and each change of its state; the newest row of an id counts.
+adoption = _table(
+    "adoption",
+    _seq(),
+    _text("id"),
+    _text("account", sa.ForeignKey("account.name")),
+    _text("strategy"),
+    _text("body"),
+    _text("state"),
+    _text("reason"),
+    _text("actor"),
+    _moment("at"),
+    sa.Index("adoption_id", "id", "seq"),
+)
+
+# What a strategy at work made of one closed bar, written before anything is done about it. `held` is what it held
+# itself, `wanted` what it shall hold, below zero when short; stop and target are those of a position it opens.
+bar_decision = _table(
+    "bar_decision",
+    _seq(),
+    _text("adoption"),
+    _text("symbol"),
+    _moment("bar_time"),
+    sa.Column("exposure", _Double),
+    _text("done"),
+    _text("said"),
+    _amount("held"),
+    _amount("wanted"),
+    _amount("stop", nullable=True),
+    _amount("target", nullable=True),
+    _text("signal_id"),
+    _moment("at"),
+    sa.UniqueConstraint("adoption", "symbol", "bar_time"),
+    sa.Index("bar_decision_of", "adoption", "symbol", "seq"),
 )
 
 # Every change of the trading state; the newest of a scope counts.

@@ -304,6 +304,10 @@ class Writing:
         if not self._put(sql.BEAT, values):
             self._put(sql.FIRST_BEAT, {**values, "name": "engine"})
 
+    def append(self, statement: sa.Insert, values: dict[str, Any]) -> None:
+        """A row of a table that a room of the desk keeps for itself; `statement` is one built once."""
+        self._put(statement, values)
+
     def audit(self, event: str, actor: str, details: dict[str, Any]) -> None:
         """One line of the audit."""
         self._chain.add(self._db, event, actor, details, at=self.now, epoch=self.epoch)

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     DISARM = "disarm"
     ACCEPT = "accept difference"
     SETTLE = "settle order"
+    ADOPT = "adopt strategy"
+    RETIRE = "retire strategy"
 
 
 class CommandState(StrEnum):

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import dialogs, differences, orders, positions
+from ui import adopting, dialogs, differences, orders, positions
 from ui.session import open_page
 
 app = open_page("Positions")
@@ -17,6 +17,7 @@ differences.cards(app, account)
 positions.positions(app, account)
 differences.outside(account)
 positions.positions_file(app, account)
+adopting.adopted_panel(app)
 open_orders, fills, curve = st.tabs(["Open orders", "Fills", "Equity"])
 with open_orders:
     orders.orders_of_the_day(app, account, key="pos_orders", only_open=True)

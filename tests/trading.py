@@ -18,7 +18,7 @@ from brokers.base import Broker
 from brokers.paper import PaperBroker
 from desk import place as places
 from desk.authority import LOCAL_OWNER
-from desk.facts import Facts
+from desk.facts import Bars, Facts
 from desk.inbox import Inbox
 from desk.reader import Reader
 from domain import candles as cd
@@ -90,10 +90,13 @@ class PaperDesk:
         clock: ManualClock | None = None,
         broker: Callable[[Broker], Broker] = lambda broker: broker,
         machine_clock: Clock | None = None,
+        prices: Callable[[Clock], Prices] | None = None,
+        bars: Bars | None = None,
+        **settings: Any,
     ) -> None:
-        self.settings = Settings(data_dir=folder / "data", paper_accounts=accounts)  # type: ignore[arg-type]
+        self.settings = Settings(data_dir=folder / "data", paper_accounts=accounts, **settings)
         self.clock = clock or ManualClock(MORNING)
-        self.prices = Prices(self.clock)
+        self.prices, self.bars = (prices or Prices)(self.clock), bars
         self.place_of = places.paper(self.settings, "scripted", simulated=False)
         self._machine, self._wrap = machine_clock or self.clock, broker
         self._names = itertools.count(1)
@@ -104,7 +107,7 @@ class PaperDesk:
     async def start(self) -> Engine:
         """A new engine on the same ledger and broker file, as after a restart."""
         self.broker = self._wrap(PaperBroker(self.settings, self.clock, self.place_of.name))
-        facts = Facts(self.clock, self.prices.quotes, self.prices.daily, simulated=False)
+        facts = Facts(self.clock, self.prices.quotes, self.prices.daily, simulated=False, bars=self.bars)
         parts = Parts(
             self.place_of,
             self.clock,

@@ -16,9 +16,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.ledgers import PROCESSES
+from tests.ledgers import PROCESSES, preload
 
-PROCESSES.set_forkserver_preload(["tests.ledgers", "tests.faults.machine"])
+preload("tests.faults.machine")
 PROCESSES_AT_ONCE = 2
 
 

@@ -38,11 +38,11 @@ from tests.faults import truth
 from tests.faults.broker import Chance, FaultyBroker
 from tests.faults.points import at, kill_myself
 from tests.faults.variants import VARIANTS
-from tests.ledgers import PROCESSES
+from tests.ledgers import preload
 from trading_bot import Engine, Parts
 
 # The engine's own imports are half a second: done once, before the first child is forked.
-PROCESSES.set_forkserver_preload(["tests.ledgers", "tests.faults.engines"])
+preload("tests.faults.engines")
 
 BASE = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)  # Friday, 10:30 New York
 SPEED = 50

@@ -43,11 +43,11 @@ from tests.faults.etrade_memory import Hands
 from tests.faults.etrade_variants import VARIANTS
 from tests.faults.etrade_venue import ACCOUNT, Fast, Walk
 from tests.faults.points import at, kill_myself
-from tests.ledgers import PROCESSES
+from tests.ledgers import preload
 from trading_bot import Engine, Parts
 
 # The first child pays for every import; they are done once, before it is forked.
-PROCESSES.set_forkserver_preload(["tests.ledgers", "tests.faults.engines", "tests.faults.etrade_ending"])
+preload("tests.faults.engines", "tests.faults.etrade_ending")
 
 PACE_S = 0.004
 PATIENCE_S = 20.0

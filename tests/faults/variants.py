@@ -118,10 +118,9 @@ def blind_resend() -> None:
                 await _again(tools, order)
         return await resolve(tools)
 
-    import trading_bot
-    from desk import reconcile
+    from desk import engine, reconcile
 
-    trading_bot.resolve = reconcile.resolve = resend  # type: ignore[attr-defined]
+    engine.resolve = reconcile.resolve = resend  # type: ignore[attr-defined]
 
 
 async def _again(tools: Tools, order: Order) -> None:

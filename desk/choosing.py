@@ -1,0 +1,151 @@
+"""From a strategy's word on a closed bar to the decision that is kept: what it shall hold, and why.
+
+The arithmetic is the backtester's (`backtest/sizing.py`): a changed wish is sized at the close it was decided on, from
+the strategy's own money, and stop and target are counted from that close. `docs/adopting.md` has the rules in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from math import isfinite
+
+from backtest import sizing
+from backtest.book import CLOSE_ENOUGH
+from backtest.setup import Exit, Setup
+from desk.adoptions import Adoption, BarDecision, Done, acted, decisions
+from desk.looking import Seen, end_of, in_time_until
+from desk.own_book import OwnBook
+from desk.reader import Reader
+from domain.instruments import instrument
+from domain.signals import Signal
+
+ZERO = Decimal(0)
+MOST_SAID = 300
+Chosen = tuple[BarDecision, Signal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """Decides for one adoption by its `book`, the symbols somebody else holds or orders (`taken`), and the last
+    `prices` of what was not looked at."""
+
+    reader: Reader
+    adoption: Adoption
+    book: OwnBook
+    taken: frozenset[str]
+    prices: Mapping[str, Decimal]
+
+    def choose(self, seen: Mapping[str, Seen], now: Mapping[str, datetime]) -> list[Chosen]:
+        """A decision for each bar of each symbol that has none yet, oldest first. `now` is the market's moment by
+        symbol: where prices come late, bars do too."""
+        marks = {**self.prices, **{symbol: Decimal(str(one.close)) for symbol, one in seen.items()}}
+        if self.book.equity(marks) is None:
+            return []  # a price of what it holds is missing: there is nothing to size by yet
+        return [chosen for symbol, one in seen.items() for chosen in self._symbol(symbol, one, now[symbol], marks)]
+
+    def _symbol(self, symbol: str, seen: Seen, now: datetime, marks: Mapping[str, Decimal]) -> Iterable[Chosen]:
+        bars = self._undecided(symbol, seen, now)
+        for bar in bars[:-1]:
+            yield self._missed(symbol, bar, "the bar after it had closed before it could be looked at"), None
+        if bars and now >= in_time_until(symbol, self.adoption.tf, bars[-1]):
+            yield self._missed(symbol, bars[-1], "it was looked at when the next bar had closed already"), None
+        elif bars:
+            yield self._newest(symbol, bars[-1], seen, marks)
+
+    def _undecided(self, symbol: str, seen: Seen, now: datetime) -> list[datetime]:
+        """Bars that closed since it was adopted and have no decision, oldest first."""
+        last = next(iter(decisions(self.reader, self.adoption.id, symbol)), None)
+        index, tf = seen.candles.index, self.adoption.tf
+        young = index[index > last.bar_time] if last else index[index > self.adoption.since - tf.duration]
+        bars = [bar.to_pydatetime() for bar in young]
+        return [bar for bar in bars if self.adoption.since < end_of(symbol, tf, bar) <= now]
+
+    def _missed(self, symbol: str, bar: datetime, why: str) -> BarDecision:
+        said = f"Missed, and not traded: {why}."
+        own = self.book.own(symbol)
+        return BarDecision(self.adoption.id, symbol, bar, None, Done.MISSED, said, own, own)
+
+    def _newest(self, symbol: str, bar: datetime, seen: Seen, marks: Mapping[str, Decimal]) -> Chosen:
+        wish, own = self._wish(seen), self.book.own(symbol)
+        before = acted(self.reader, self.adoption.id, symbol)
+        stood = before.exposure if before is not None and before.exposure is not None else 0.0
+        if not abs(wish - stood) > CLOSE_ENOUGH:
+            said = f"Wants {wish:+.4g}, as before. {seen.why}"[:MOST_SAID]
+            return BarDecision(self.adoption.id, symbol, bar, wish, Done.HELD, said, own, own), None
+        wanted = self._sized(symbol, wish, seen, marks)
+        done, said, wanted = self._allowed(symbol, wish, own, wanted)
+        stop, target = self._exits(symbol, wish, own, wanted, seen)
+        signal = Signal(
+            symbol, bar, wish, float(seen.wanted.confidence[-1]), self.adoption.source, seen.why[:MOST_SAID]
+        )
+        said = f"Wants {wish:+.4g}: {said} {seen.why}"[:MOST_SAID]
+        return BarDecision(
+            self.adoption.id, symbol, bar, wish, done, said, own, wanted, stop, target, signal.id
+        ), signal
+
+    def _wish(self, seen: Seen) -> float:
+        """The exposure wanted; none where an exit cannot be worked out yet, none below zero where nothing is sold
+        short."""
+        wish = float(seen.wanted.exposure[-1])
+        if not all(isfinite(value) for value in seen.ranges.values()):
+            return 0.0
+        return wish if self.adoption.setup.short else max(wish, 0.0)
+
+    def _sized(self, symbol: str, wish: float, seen: Seen, marks: Mapping[str, Decimal]) -> Decimal:
+        """What the wish comes to at this close, in whole lots."""
+        setup, lot = self.adoption.setup, instrument(symbol).lot
+        equity = self.book.equity(marks)
+        if wish == 0.0 or equity is None:
+            return ZERO
+        lots = lots_wanted(setup, wish, float(equity), seen.close, seen.ranges, float(lot))
+        return int(lots) * lot * (1 if wish > 0 else -1)
+
+    def _allowed(self, symbol: str, wish: float, own: Decimal, wanted: Decimal) -> tuple[Done, str, Decimal]:
+        """What becomes of it, in words; what a person holds or orders in the symbol stands in the way of opening."""
+        opens = wanted != 0 and (own * wanted <= 0 or abs(wanted) > abs(own))
+        if opens and symbol in self.taken:
+            kept = ZERO if own * wanted <= 0 else own
+            done = Done.ORDERED if own != kept else Done.NOT_OURS
+            return done, f"The position in {symbol} is not ours: nothing is opened beside a person's.", kept
+        if wish != 0.0 and wanted == 0 and own == 0:
+            return Done.TOO_SMALL, "not one lot of that fits into its money.", ZERO
+        return Done.ORDERED, f"from {own.normalize():f} to {wanted.normalize():f}.", wanted
+
+    def _exits(
+        self, symbol: str, wish: float, own: Decimal, wanted: Decimal, seen: Seen
+    ) -> tuple[Decimal | None, Decimal | None]:
+        """Stop and target of a position that is opened from nothing; one that grows keeps those it has."""
+        if wanted == 0 or own * wanted > 0:
+            return None, None
+        setup, side = self.adoption.setup, 1.0 if wish > 0 else -1.0
+        stop = _exit_price(symbol, setup.stop, seen, -side)
+        return stop, _exit_price(symbol, setup.target, seen, side)
+
+
+def lots_wanted(
+    setup: Setup, wish: float, equity: float, price: float, ranges: Mapping[int, float], lot: float
+) -> float:
+    """How many lots a wish comes to, as the backtester's passes work it out."""
+    if setup.sizing == "equity":
+        return sizing.lots_by_equity(wish, setup.fraction, equity, price, lot)
+    if setup.sizing == "shares":
+        return sizing.whole_lots(abs(wish) * setup.shares, lot)
+    away = distance(setup.stop, price, ranges)
+    return sizing.lots_by_risk(wish, setup.risk_per_trade, equity, away, setup.max_position_pct, price, lot)
+
+
+def distance(way_out: Exit | None, price: float, ranges: Mapping[int, float]) -> float:
+    """How far an exit lies from `price`; 0 where there is none."""
+    if way_out is None:
+        return 0.0
+    unit = {"pct": price / 100.0, "price distance": 1.0, "atr": ranges.get(way_out.period, float("nan"))}
+    return way_out.amount * unit[way_out.kind]
+
+
+def _exit_price(symbol: str, way_out: Exit | None, seen: Seen, up: float) -> Decimal | None:
+    tick, close = instrument(symbol).tick, seen.close
+    price = sizing.exit_price(close, distance(way_out, close, seen.ranges), up, float(tick))
+    return Decimal(round(price / float(tick))) * tick if isfinite(price) else None

@@ -1,0 +1,175 @@
+"""The newest closed bars of what a strategy trades, fetched and put to the strategy beside the engine's turns.
+
+The rule: neither a source that hangs nor a strategy that thinks for long holds up a turn, for a turn watches stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from backtest.setup import Setup
+from desk.adoptions import Adoption
+from desk.tools import Tools
+from domain import candles as cd
+from domain.candles import Timeframe
+from domain.errors import DeskError
+from domain.instruments import Instrument, instrument
+from indicators import atr
+from strategies.base import Strategy, Wanted, asked
+
+log = logging.getLogger("engine")
+ANSWERS_WITHIN_S = 60.0
+LOOKED_FOR_S = 0.01
+AGAIN_AFTER = timedelta(seconds=2)
+AHEAD = timedelta(days=10)
+# Wilder's average forgets a bar by 1/period a step: after so many periods what came before is below rounding.
+ATR_PERIODS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a strategy said of one symbol's closed bars, and `why` of the newest; `ranges` are the ATRs that its exits
+    ask for at that bar, by period."""
+
+    candles: pd.DataFrame
+    wanted: Wanted
+    why: str
+    ranges: Mapping[int, float]
+
+    @property
+    def close(self) -> float:
+        return float(self.candles["close"].iloc[-1])
+
+
+@dataclass(slots=True)
+class Look:
+    """What one look at all symbols brought: what was seen, and a sentence for each that failed: its candles could not
+    be had (`errors`), or the strategy could not be asked (`faults`)."""
+
+    seen: dict[str, Seen] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+class Looking:
+    """Starts a look when a bar has closed, and keeps its answer until it is taken."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._tasks: dict[str, asyncio.Task[Look]] = {}
+        self._buckets: dict[str, tuple[int, ...]] = {}
+        self._again: dict[str, datetime] = {}
+
+    async def take(self, adoption: Adoption) -> Look | None:
+        """A finished look; None while there is none. Begins one where a bar has closed since the last, or where `owed`
+        said so."""
+        if (task := self._tasks.get(adoption.id)) is None:
+            if not self._due(adoption):
+                return None
+            task = self._tasks[adoption.id] = asyncio.create_task(self._look(adoption))
+            await asyncio.wait([task], timeout=LOOKED_FOR_S)
+        if not task.done():
+            return None
+        del self._tasks[adoption.id]
+        try:
+            return task.result()
+        except TimeoutError:
+            return Look(faults=dict.fromkeys(adoption.symbols, f"it did not answer within {ANSWERS_WITHIN_S:g} s"))
+
+    def owed(self, adoption: Adoption) -> None:
+        """The source has not given the bar that closed last: look again soon."""
+        self._again[adoption.id] = self._tools.now() + AGAIN_AFTER
+
+    async def settle(self) -> None:
+        """Until every look that was begun is finished."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def close(self) -> None:
+        """Nothing goes on."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()
+
+    def _due(self, adoption: Adoption) -> bool:
+        now = self._tools.now()
+        buckets = tuple(bucket_of(symbol, adoption.tf, now) for symbol in adoption.symbols)
+        again = self._again.get(adoption.id)
+        if buckets == self._buckets.get(adoption.id) and (again is None or now < again):
+            return False
+        self._buckets[adoption.id] = buckets
+        self._again.pop(adoption.id, None)
+        return True
+
+    async def _look(self, adoption: Adoption) -> Look:
+        found = Look()
+        try:
+            made = adoption.made
+        except (DeskError, ValueError, TypeError) as error:
+            found.faults = dict.fromkeys(adoption.symbols, str(error))
+            return found
+        bars = window(made, adoption.setup)
+        await asyncio.gather(*(self._one(adoption, made, instrument(s), bars, found) for s in adoption.symbols))
+        return found
+
+    async def _one(self, adoption: Adoption, made: Strategy, what: Instrument, bars: int, found: Look) -> None:
+        assert self._tools.facts.bars is not None, "checked when it was adopted"
+        try:
+            frame = await asyncio.wait_for(self._tools.facts.bars(what, adoption.tf, bars), ANSWERS_WITHIN_S)
+            frame = cd.check(frame, what)
+            if frame.empty:
+                found.errors[what.symbol] = f"there are no candles of {what.symbol} yet"
+                return
+        except TimeoutError:
+            found.errors[what.symbol] = f"no candles of {what.symbol} within {ANSWERS_WITHIN_S:g} s"
+            return
+        except DeskError as error:
+            found.errors[what.symbol] = str(error)
+            return
+        try:
+            thinking = asyncio.to_thread(_asked, made, frame, adoption.setup)
+            found.seen[what.symbol] = await asyncio.wait_for(thinking, ANSWERS_WITHIN_S)
+        except Exception as error:  # noqa: BLE001 - whatever a strategy does, the desk goes on
+            log.warning("%s could not be asked about %s: %r", adoption.label, what.symbol, error)
+            found.faults[what.symbol] = str(error) or type(error).__name__
+
+
+def window(made: Strategy, setup: Setup) -> int:
+    """How many bars a decision needs to be the one made on all of history."""
+    return max([4 * made.warmup + 1, *(ATR_PERIODS * period + 1 for period in setup.periods)])
+
+
+def bucket_of(symbol: str, tf: Timeframe, now: datetime) -> int:
+    """The bar that is forming now, by its open; -1 where none is."""
+    return int(cd.starts(np.array([pd.Timestamp(now).value]), tf, instrument(symbol))[0])
+
+
+def end_of(symbol: str, tf: Timeframe, bar: datetime) -> datetime:
+    """When a bar closes."""
+    opens = np.array([pd.Timestamp(bar).value])
+    found: datetime = pd.Timestamp(int(cd.ends(opens, tf, instrument(symbol))[0]), tz="UTC").to_pydatetime()
+    return found
+
+
+def in_time_until(symbol: str, tf: Timeframe, bar: datetime) -> datetime:
+    """When the next bar of regular hours closes: until then what this one says may be traded."""
+    what, end = instrument(symbol), end_of(symbol, tf, bar)
+    following = cd.expected(end, end + AHEAD, tf, what)[:1]
+    if not len(following):
+        return end + tf.duration
+    found: datetime = pd.Timestamp(int(cd.ends(following, tf, what)[0]), tz="UTC").to_pydatetime()
+    return found
+
+
+def _asked(made: Strategy, frame: pd.DataFrame, setup: Setup) -> Seen:
+    wanted = asked(made, frame)
+    ranges = {period: float(atr(frame, period).iloc[-1]) for period in setup.periods}
+    return Seen(frame, wanted, wanted.why(-1), ranges)
