@@ -19,18 +19,19 @@ from domain import candles as cd
 from domain.instruments import Instrument
 from domain.quotes import Bar
 from ui import palettes
+from ui.model_line import Said
 from ui.views import Study, Times, View, axis_times, axis_zone, visible
 
 FIRST_VIEW_BARS = 140
 
 
 def base(
-    candles: pd.DataFrame, instrument: Instrument, view: View, watermark: str = ""
+    candles: pd.DataFrame, instrument: Instrument, view: View, watermark: str = "", said: Said | None = None
 ) -> tuple[go.Figure, dict[str, Any]]:
     """The figure of closed bars and what the browser needs beside it: bar times and which trace is which line.
 
-    `watermark` is written across the plot. `candles` may hold more than `view.bars` rows: the earlier ones only warm
-    the indicators up.
+    `watermark` is written across the plot, `said` is what a model says of each of the `candles`. These may be more than
+    `view.bars` rows: the earlier ones only warm the indicators up.
     """
     shown = visible(candles, instrument, view)
     drawn = shown.tail(view.bars)
@@ -38,9 +39,11 @@ def base(
     colours = palettes.PALETTES[view.palette]
     decimals = _decimals(drawn, instrument)
     studies = [_placed(study, _tail_of(study.lines(shown, zone), len(drawn)), drawn) for study in view.studies]
-    panels = [study for study, _, on_price in studies if not on_price]
+    panels: list[Study | Said] = [study for study, _, on_price in studies if not on_price]
+    panels += [said] if said else []
     traces = [_candles(drawn, times, colours, decimals), _volume(drawn, times, colours)]
     lines = _lines(studies, times, panels)
+    lines += _said(said, candles, drawn, times, f"y{2 + len(panels)}") if said else []
     mark = _marks(drawn, shown, times, view, colours)
     layout = _layout(drawn, times, instrument, view, panels)
     if watermark:
@@ -50,6 +53,7 @@ def base(
         "times": times,
         "on_every_bar": len(lines) + 2,
         "lines": {line["meta"]: at + 2 for at, line in enumerate(lines)},
+        "words": {name: [said.lead, said.trail(name)] for name in said.lines} if said else {},
         "decimals": decimals,
         "bar_s": cd.timeframe(view.tf).seconds,
         "epoch": cd.nanos(drawn) // 1_000_000_000,
@@ -149,7 +153,7 @@ def _volume(drawn: pd.DataFrame, times: Times, colours: palettes.Palette) -> dic
     }
 
 
-def _lines(studies: list[Any], times: Times, panels: list[Study]) -> list[dict[str, Any]]:
+def _lines(studies: list[Any], times: Times, panels: list[Study | Said]) -> list[dict[str, Any]]:
     """One colour a study over the price, one colour a line in a panel; a study stands in the legend once."""
     out: list[dict[str, Any]] = []
     for at, (study, lines, _) in enumerate(studies):
@@ -158,6 +162,19 @@ def _lines(studies: list[Any], times: Times, panels: list[Study]) -> list[dict[s
             colour = palettes.LINES[(part if study in panels else at) % len(palettes.LINES)]
             line = _line(name, values, times, axis, colour)
             out.append({**line, "meta": name, "name": study.label, "showlegend": axis == "y" and part == 0})
+    return out
+
+
+def _said(said: Said, candles: pd.DataFrame, drawn: pd.DataFrame, times: Times, axis: str) -> list[dict[str, Any]]:
+    """A model's lines in its panel: dashed where it learned from the bars, for there its word proves nothing."""
+    rows = candles.index.get_indexer(drawn.index)
+    out = []
+    for at, (name, values) in enumerate(said.lines.items()):
+        line = _line(name, values[rows], times, axis, palettes.LINES[1] if not at else palettes.MUTED)
+        around = f"{wrap(said.lead + '…' + said.trail(name))}<extra></extra>".replace("…", "%{text}")
+        hover = {"hoverinfo": "text", "hovertemplate": around, "text": list(said.verbs[rows])}
+        line["line"] = {**line["line"], "dash": "dot" if at else "solid"}
+        out.append({**line, **hover, "meta": name, "name": name, "showlegend": False})
     return out
 
 
@@ -208,7 +225,7 @@ def wrap(text: str, width: int = 62) -> str:
 
 
 def _layout(
-    drawn: pd.DataFrame, times: Times, instrument: Instrument, view: View, panels: list[Study]
+    drawn: pd.DataFrame, times: Times, instrument: Instrument, view: View, panels: list[Study | Said]
 ) -> dict[str, Any]:
     share = 0.0 if not panels else min(0.17, 0.6 / len(panels))
     foot = share * len(panels)
@@ -262,6 +279,8 @@ def _layout(
     for at, study in enumerate(panels):
         top = foot - share * at
         layout[f"yaxis{3 + at}"] = {**axis, "domain": [top - share + 0.02, top - 0.015], "nticks": 4}
+        if isinstance(study, Said):
+            layout[f"yaxis{3 + at}"]["range"] = list(study.span)
         layout["annotations"].append(_caption(study, top - 0.012))
         layout["shapes"] += _guides(study, f"y{3 + at}")
     return layout
@@ -373,9 +392,10 @@ def _watermark(text: str) -> dict[str, Any]:
     }
 
 
-def _caption(study: Study, top: float) -> dict[str, Any]:
+def _caption(study: Study | Said, top: float) -> dict[str, Any]:
     return {
-        "text": study.label,
+        "text": wrap(study.label, 110),
+        "align": "left",
         "xref": "paper",
         "yref": "paper",
         "x": 0.004,
@@ -387,8 +407,8 @@ def _caption(study: Study, top: float) -> dict[str, Any]:
     }
 
 
-def _guides(study: Study, axis: str) -> list[dict[str, Any]]:
-    known = indicators.CATALOGUE.get(study.name)
+def _guides(study: Study | Said, axis: str) -> list[dict[str, Any]]:
+    known = None if isinstance(study, Said) else indicators.CATALOGUE.get(study.name)
     return [
         {
             "type": "line",
@@ -401,5 +421,5 @@ def _guides(study: Study, axis: str) -> list[dict[str, Any]]:
             "line": {"width": 1, "dash": "dot", "color": palettes.faded(palettes.MUTED, 0.5)},
             "layer": "below",
         }
-        for level in (known.guides if known else ())
+        for level in (study.guides if isinstance(study, Said) else known.guides if known else ())
     ]

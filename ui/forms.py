@@ -11,6 +11,7 @@ import patterns
 from domain.candles import TIMEFRAMES
 from domain.errors import DeskError
 from domain.instruments import KNOWN, instrument, search
+from ui import model_line
 from ui.components import ticker_strip
 from ui.palettes import PALETTES
 from ui.session import Open
@@ -30,6 +31,7 @@ PANELS = {
     "ADX": "adx:14",
     "ATR": "atr:14",
     "OBV": "obv",
+    "Model": model_line.STUDY,
 }
 ON_PRICE = {name for name, known in indicators.CATALOGUE.items() if known.place == "price"}
 MOST_OTHERS = 6

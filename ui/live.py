@@ -36,7 +36,7 @@ from domain.errors import DeskError, UnknownName
 from domain.instruments import Instrument, instrument
 from feeds.board import Standing
 from performance_utils import Desk, LiveCandles, desk
-from ui import asking, charts, palettes
+from ui import asking, charts, model_line, palettes
 from ui.desk_state import desk_state
 from ui.views import Study, View, warm_up
 
@@ -44,7 +44,7 @@ CHART_PATH = "/live/chart"
 QUOTES_PATH = "/live/quotes"
 DESK_PATH = "/live/desk"
 PLOTLY_PATH = "/live/plotly.min.js"
-MOST_STUDIES = 18  # five overlays, six panels and the six others of the form, and one to spare
+MOST_STUDIES = 18  # five overlays, seven panels and the six others of the form
 ZONES = ("America/New_York", "UTC")
 STALE_AFTER_S = 5.0
 WAIT_S = 2.0
@@ -100,6 +100,8 @@ def read_view(query: Any) -> View:
     tf = timeframe(query.get("tf", "5m"))
     # A VWAP starts anew each day: over daily bars it would be each bar's own middle.
     studies = [text for text in query.get("studies", "").split(",") if text and not (tf.daily and text == "vwap")]
+    model = model_line.STUDY in studies
+    studies = [text for text in studies if text != model_line.STUDY]
     if len(studies) > MOST_STUDIES:
         raise ValueError(f"studies: at most {MOST_STUDIES} at once, got {len(studies)}")
     palette, zone = query.get("palette", palettes.DEFAULT), query.get("zone", ZONES[0])
@@ -115,6 +117,7 @@ def read_view(query: Any) -> View:
         palette=palette,
         zone=zone,
         bars=_bars(query.get("bars", "500")),
+        model=model,
     )
 
 
@@ -132,8 +135,9 @@ def bars_for(symbol: str, view: View) -> int:
 def chart_answer(here: Desk, symbol: str, view: View, held: str) -> bytes:
     """What `/live/chart` sends: `base` only where the browser's revision `held` no longer stands."""
     live = here.live(symbol, view.tf, bars_for(symbol, view))
-    base_key = (live.revision, view)
-    revision = f"{live.revision}.{abs(hash(view)) % 10**8:08d}"
+    said = model_line.said(live) if view.model else None
+    base_key = (live.revision, view, said.key if said else "")
+    revision = f"{live.revision}.{abs(hash(base_key[1:])) % 10**8:08d}"
     answer: dict[str, Any] = {"rev": revision, "status": status(here, live)}
     answer["of"] = f"{live.instrument.symbol} {view.tf}"
     tail_key = (base_key, live.forming)
@@ -141,13 +145,13 @@ def chart_answer(here: Desk, symbol: str, view: View, held: str) -> bytes:
         _tails.get(tail_key, lambda: orjson.dumps(charts.tail(live.closed, live.forming, live.instrument, view)))
     )
     if held != revision:
-        answer["base"] = orjson.Fragment(_bases.get(base_key, lambda: _base(live, view)))
+        answer["base"] = orjson.Fragment(_bases.get(base_key, lambda: _base(live, view, said)))
     return orjson.dumps(answer)
 
 
-def _base(live: LiveCandles, view: View) -> bytes:
+def _base(live: LiveCandles, view: View, said: model_line.Said | None = None) -> bytes:
     figure, about = charts.base(
-        live.closed, live.instrument, view, watermark="SIMULATED" if live.answer.simulated else ""
+        live.closed, live.instrument, view, watermark="SIMULATED" if live.answer.simulated else "", said=said
     )
     whole = {**figure.to_plotly_json(), "about": about}
     for trace in whole["data"][: about["on_every_bar"]]:

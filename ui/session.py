@@ -18,6 +18,8 @@ ICON = str(Path(__file__).parent / "icon.png")
 PAGES: list[dict[str, Any]] = [
     {"page": "pages/live_dashboard.py", "title": "Live dashboard", "default": True},
     {"page": "pages/positions.py", "title": "Positions", "url_path": "positions"},
+    {"page": "pages/backtest.py", "title": "Backtest", "url_path": "backtest"},
+    {"page": "pages/model_training.py", "title": "Model training", "url_path": "training"},
     {"page": "pages/settings.py", "title": "Settings", "url_path": "settings"},
 ]
 

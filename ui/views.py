@@ -86,7 +86,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a viewer asked to see. Two viewers with the same View share one figure."""
+    """What a viewer asked to see. Two viewers with the same View share one figure. `model`: what the champion says."""
 
     tf: str = "5m"
     studies: tuple[Study, ...] = ()
@@ -95,6 +95,7 @@ class View:
     palette: str = palettes.DEFAULT
     zone: str = "America/New_York"
     bars: int = 500
+    model: bool = False
 
 
 def visible(candles: pd.DataFrame, instrument: Instrument, view: View) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.campaigns import (
+    adopted,
     candles,
     clicks,
     crashes,
@@ -33,6 +34,7 @@ CAMPAIGNS = {
     "etrade_week": etrade_week.run,
     "honesty": honesty.run,
     "learning": learning.run,
+    "adopted": adopted.run,
 }
 
 

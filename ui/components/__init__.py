@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly
+import plotly.graph_objects as go
 import streamlit as st
 
 from ui.live import CHART_PATH, DESK_PATH, PLOTLY_PATH, QUOTES_PATH
@@ -43,6 +44,13 @@ _desk = st.components.v2.component(
     html="<div class='dk'></div>",
     css=_text("desk.css"),
     js=_text("shared.js", "feed.js", "desk.js"),
+    isolate_styles=False,
+)
+_figure = st.components.v2.component(
+    "desk_figure",
+    html="<div class='df'></div>",
+    css=".df { width: 100%; border-radius: 8px; overflow: hidden; }",
+    js=_text("figure.js"),
     isolate_styles=False,
 )
 
@@ -92,6 +100,16 @@ def desk_panel(
         "first": first,
     }
     return _desk(key=key, data=data, on_pressed_change=on_press)
+
+
+def steady_figure(figure: go.Figure, *, key: str) -> Any:
+    """A figure of a part that ticks: redrawn in place, where `st.plotly_chart` would blink. It needs a height."""
+    data = {
+        "figure": figure.to_json(),
+        "height": figure.layout.height,
+        "plotly": f"{_address(PLOTLY_PATH)}?v={plotly.__version__}",
+    }
+    return _figure(key=key, data=data, height=figure.layout.height)
 
 
 def _nothing() -> None: ...

@@ -102,6 +102,7 @@ class Chart {
     if (!this.userRange && layout.xaxis.range) layout.xaxis.range = [layout.xaxis.range[0], this.orders.room(layout, layout.width)];
     if (!window.matchMedia('(pointer: fine)').matches) layout.dragmode = false;
     if (phone()) layout.showlegend = false;
+    if (phone()) for (const note of layout.annotations ?? []) if (note.text.length > 46) note.text = note.text.replaceAll('<br>', ' ').replace(/(.{1,44})(?: |$)/g, '$1<br>');
     for (const note of layout.annotations ?? []) if (note.font?.size === 64) note.font.size = Math.min(64, this.root.clientWidth / 9);
     this.shown = traces;
     this.fit(layout, traces);
@@ -178,7 +179,10 @@ class Chart {
     const html = this.originTag() + `<b>${escapeText(this.of.split(' ')[0])}</b><span>${escapeText(this.of.split(' ')[1])}</span><span class="dc-when">${escapeText(x[at].replace('T', ' ').slice(0, 16))} ${escapeText(this.base.about.zone)}</span>` +
       cell('O', fmt(open[at], d)) + cell('H', fmt(high[at], d)) + cell('L', fmt(low[at], d)) + cell('C', fmt(close[at], d)) + cell('V', short(this.shown[1].y[at])) + move + forming;
     const lines = Object.entries(this.base.about.lines).map(([name, i]) => {
-      const value = this.shown[i]?.y[at], colour = this.base.data[i].line?.color ?? this.base.data[i].marker?.color;
+      const words = this.base.about.words?.[name], bar = words ? Math.min(at, this.times.length - 1) : at;  // a model speaks of closed bars
+      const value = this.shown[i]?.y[bar], colour = this.base.data[i].line?.color ?? this.base.data[i].marker?.color;
+      const verb = words && this.shown[i]?.text?.[bar];
+      if (words) return value == null || !verb ? '' : `<span style="color:${escapeText(colour)}">${escapeText(words[0] + verb + words[1])}</span>`;
       return value == null ? '' : `<span style="color:${escapeText(colour)}">${escapeText(name)} ${Math.abs(value) >= 1e5 ? short(value) : fmt(value, Math.abs(value) < 1 ? 4 : 2)}</span>`;
     }).join('');
     if (!this.readText) {
