@@ -35,7 +35,16 @@ NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 CASH = Decimal(100_000)
 # Clean children: they inherit neither our threads nor our database connections.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.ledgers"])
+_preloaded: list[str] = []
+
+
+def preload(*modules: str) -> None:
+    """Let these be imported once, before the first child is forked, beside those that others asked for."""
+    _preloaded.extend(name for name in modules if name not in _preloaded)
+    PROCESSES.set_forkserver_preload(_preloaded)
+
+
+preload("tests.ledgers")
 
 
 def opened(url: str, clock: Clock | None = None) -> Ledger:

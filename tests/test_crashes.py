@@ -8,6 +8,7 @@ from tests.campaigns import crashes
 from tests.faults.points import points
 from tests.faults.variants import VARIANTS
 
+pytestmark = pytest.mark.xdist_group("processes")  # the runs are made once
 FEW = 8
 
 

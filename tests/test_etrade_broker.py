@@ -653,7 +653,7 @@ async def test_a_preview_that_is_too_old_is_not_placed(desk: EtradeDesk) -> None
         ({"name": "error_after"}, 1),
         ({"name": "cut_body"}, 1),
         ({"name": "html_200"}, 1),
-        ({"name": "too_many"}, 0),
+        ({"name": "too_many", "seconds": 1}, 0),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else None,
 )

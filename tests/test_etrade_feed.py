@@ -20,6 +20,7 @@ from domain.clock import ManualClock
 from domain.errors import FeedUnavailable, SettingsError
 from domain.instruments import instrument
 from domain.quotes import Quote
+from etrade.limits import LIMITS, Limit, Module
 from etrade.session import SIGN_IN
 from etrade.simulated_time import SimulatorClock
 from etrade.vault import Vault, file_key
@@ -47,6 +48,13 @@ def sim() -> Iterator[Running]:
     with running(limited=True) as sim:
         sim.price("MSFT", "500.00", bid="499.99", ask="500.01", volume="1000000", previous_close="495.00")
         yield sim
+
+
+@pytest.fixture
+def unhurried(sim: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No limit on quotes, here or there, for what looks forty times: the limits have tests of their own."""
+    monkeypatch.setitem(LIMITS, Module.MARKET, Limit(1_000, 14_000))  # type: ignore[index]
+    sim.server.limits.enforced = False
 
 
 def made(tmp_path: Path, sim: Running, clock: ManualClock, **more: Any) -> EtradeFeed:
@@ -139,6 +147,7 @@ async def test_next_earnings_come_with_the_first_quote_of_a_day(feed: EtradeFeed
     assert feed.next_earnings("KO") is None
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_minutes_are_folded_from_what_was_seen(feed: EtradeFeed, sim: Running) -> None:
     """From 10:30:00 on a price every five seconds; the minute of the first look was not watched from its begin."""
     prices = [500 + (n * 7) % 11 for n in range(40)]
@@ -187,6 +196,7 @@ def test_five_minutes_are_made_only_of_five_watched_ones() -> None:
     assert list(found["volume"]) == [300.0, 300.0]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_past_and_own_minutes_join_without_a_seam(feed: EtradeFeed, sim: Running) -> None:
     for at in range(40):
         sim.price("MSFT", "500.00", volume=str(1_000_000 + at))
@@ -202,6 +212,7 @@ async def test_past_and_own_minutes_join_without_a_seam(feed: EtradeFeed, sim: R
     assert set(whole.index[1:] - whole.index[:-1]) == {pd.Timedelta(minutes=1)}
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_each_kept_bar_keeps_its_source(tmp_path: Path, sim: Running, clock: ManualClock) -> None:
     """As with real prices: the past from one feed, our own minutes beside it, each under its name in the store."""
     feed = made(tmp_path, sim, clock)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from domain.clock import SystemClock
 from domain.commands import Answer, Command, Kind
 from domain.trading_state import KillLevel, TradingState
 from tests.conftest import ROOT
+from tests.programs import Program, forked, started
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -35,9 +34,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def engine(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """One running, until it is killed here."""
-    process = subprocess.Popen([sys.executable, ROOT / "trading_bot.py"], env=environment, cwd=ROOT)
+def engine(environment: dict[str, str], *, by_command: bool = False) -> Iterator[Program]:
+    """One running, until it is killed here; `by_command`: its imports included."""
+    process = (started if by_command else forked)(["trading_bot.py"], environment, told(environment))
     try:
         until(
             lambda: (found := reader(environment).engine()) is not None and found.holder.split()[1] == str(process.pid)
@@ -49,9 +48,15 @@ def engine(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "trading_bot.py"), *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def told(environment: dict[str, str]) -> Path:
+    return Path(environment["DATA_DIR"]).parent / f"{uuid.uuid4().hex}.log"
+
+
+def run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Its exit status, and what it said."""
+    said = told(environment)
+    status = forked(["trading_bot.py", *arguments], environment, said).wait(120)
+    return status, said.read_text(encoding="utf-8")
 
 
 def url(environment: dict[str, str]) -> str:
@@ -79,14 +84,14 @@ def ask(environment: dict[str, str], kind: Kind, payload: dict[str, Any]) -> Ans
 
 
 def test_it_starts_answers_and_stops_cleanly_on_sigterm(environment: dict[str, str]) -> None:
-    with engine(environment) as process:
+    with engine(environment, by_command=True) as process:
         answer = ask(environment, Kind.SET_LIMIT, {"name": "max_quantity", "value": 77})
-        second = run(environment)
+        status, said = run(environment)
         process.send_signal(signal.SIGTERM)
         stopped = process.wait(30)
 
     assert answer.said == "max_quantity: 10000 is now 77."
-    assert (second.returncode, "Another engine runs" in second.stderr) == (3, True)
+    assert (status, "Another engine runs" in said) == (3, True)
     assert stopped == 0
     assert reader(environment).holder() is None
 
@@ -105,11 +110,11 @@ def test_killed_without_warning_it_starts_again_at_once(environment: dict[str, s
 
 def test_the_command_line_stops_and_re_arms(environment: dict[str, str]) -> None:
     with engine(environment):
-        said = run(environment, "--kill", "cancel", "--reason", "lunch").stdout
+        _, said = run(environment, "--kill", "cancel", "--reason", "lunch")
         until(lambda: reader(environment).trading_state().level is KillLevel.CANCEL)
         run(environment, "--re-arm", "back from lunch")
         until(lambda: reader(environment).trading_state().state is TradingState.ENABLED)
-        status = run(environment, "--status").stdout
+        _, status = run(environment, "--status")
 
     assert "CANCEL is asked for" in said
     assert "enabled: back from lunch" in status
@@ -127,13 +132,13 @@ def test_a_stop_that_no_engine_hears_is_the_first_thing_the_next_one_does(enviro
 def test_where_everything_is_broken_the_stop_is_a_file(environment: dict[str, str]) -> None:
     broken = {**environment, "DATABASE_URL": "mysql://nowhere"}
 
-    said = run(broken, "--kill", "4").stdout
+    _, said = run(broken, "--kill", "4")
 
     assert "HALT" in said
     assert list(Path(environment["DATA_DIR"]).glob("HALT*")) != []
 
 
 def test_a_level_nobody_knows_is_refused(environment: dict[str, str]) -> None:
-    answer = run(environment, "--kill", "5")
+    status, said = run(environment, "--kill", "5")
 
-    assert (answer.returncode, "1 to 4" in answer.stderr) == (2, True)
+    assert (status, "1 to 4" in said) == (2, True)

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import ROOT
+from tests.programs import Program, forked, started
 
 FLAGS = [
     "--no-sandbox",
@@ -30,6 +29,7 @@ FLAGS = [
 ]
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
+expect.set_options(timeout=20_000)  # how fast this machine is must not matter
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Server:
 
     url: str
     data: Path
-    process: subprocess.Popen[bytes]
+    process: Program
 
     def stop(self) -> None:
         self.process.terminate()
@@ -55,13 +55,13 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def start_server(data: Path, **env: str) -> Server:
-    """Start the dashboard over `data` and wait until it answers."""
+def start_server(data: Path, *, by_command: bool = False, **env: str) -> Server:
+    """Start the dashboard over `data` and wait until it answers; `by_command`: as a user does, its imports included."""
     port = free_port()
-    log = (data.parent / f"server-{port}.log").open("wb")
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_dashboard.py", "--server.port", str(port)]
+    log = data.parent / f"server-{port}.log"
+    command = ["-m", "streamlit", "run", "streamlit_dashboard.py", "--server.port", str(port)]
     settings = {"DATA_DIR": str(data), "SIMULATED_START": "2026-11-20T10:30", **env}
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, stdout=log, stderr=log)
+    process = (started if by_command else forked)(command, {**os.environ, **settings}, log)
     url = f"http://127.0.0.1:{port}"
     until = time.monotonic() + 90
     while time.monotonic() < until:
@@ -69,9 +69,9 @@ def start_server(data: Path, **env: str) -> Server:
             return Server(url, data, process)
         if process.poll() is not None:
             break
-        time.sleep(0.2)
+        time.sleep(0.05)
     process.kill()
-    pytest.fail(f"the dashboard did not start:\n{Path(log.name).read_text()[-3000:]}")
+    pytest.fail(f"the dashboard did not start:\n{log.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="session")
@@ -86,9 +86,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
-    """One Chromium a file; gone before other tests of this process want an event loop of their own."""
+    """One Chromium for all of this folder; gone before other tests of this process want an event loop of their own."""
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser

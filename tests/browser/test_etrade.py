@@ -61,6 +61,7 @@ def desk(etrade: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 
 def shot(page: Page, name: str) -> None:
     if SHOTS:
+        page.wait_for_timeout(1200)  # for what still moves
         page.screenshot(path=str(Path(SHOTS) / f"etrade-{name}.png"), full_page=False)
 
 
@@ -89,7 +90,6 @@ def test_from_the_link_to_etrades_quotes_on_the_chart(desk: Server, page: Page) 
     expect(page.locator(".dk-side")).to_contain_text("E*TRADE (simulator): sign in")
     shot(page, "signed-out")
     page.set_viewport_size(PHONE)
-    page.wait_for_timeout(1200)
     shot(page, "signed-out-phone")
     page.set_viewport_size(WIDE)
 
@@ -106,7 +106,6 @@ def test_from_the_link_to_etrades_quotes_on_the_chart(desk: Server, page: Page) 
     expect(page.get_by_text("Nothing says that an agreement is missing")).to_be_visible()
     shot(page, "signed-in")
     page.set_viewport_size(PHONE)
-    page.wait_for_timeout(1200)
     shot(page, "signed-in-phone")
     page.set_viewport_size(WIDE)
 
@@ -120,7 +119,6 @@ def test_from_the_link_to_etrades_quotes_on_the_chart(desk: Server, page: Page) 
     page.keyboard.press("Escape")
     shot(page, "chart")
     page.set_viewport_size(PHONE)
-    page.wait_for_timeout(1500)
     shot(page, "chart-phone")
 
 

@@ -125,7 +125,7 @@ def test_a_visitor_reads_the_market_without_being_disturbed(page: Page, server: 
 
 def test_the_watch_list_is_still_there_after_a_restart(page: Page, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    first = start_server(tmp_path / "data")
+    first = start_server(tmp_path / "data", by_command=True)
     try:
         open_chart(page, first)
         add = page.get_by_role("combobox", name="Add symbol")
