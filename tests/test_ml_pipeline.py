@@ -20,7 +20,8 @@ from domain.errors import DataError, ModelError, TrainingStopped
 from domain.models import use_shelf
 from learning import training
 from learning.datasets import gathered
-from learning.job import CHECKPOINT, Asked, prepare, read_events, verdict
+from learning.job import CHECKPOINT, Asked, prepare, read_events
+from learning.judging import verdict
 from learning.labels import Label
 from learning.planted import planted
 from learning.training import Options
