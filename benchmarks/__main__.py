@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "store": "benchmarks.store",
     "indicators": "benchmarks.indicator_speed",
     "backtests": "benchmarks.backtests",
+    "learning": "benchmarks.learning",
     "rerun": "benchmarks.rerun",
     "orders": "benchmarks.order_path",
     "etrade": "benchmarks.etrade_poll",

@@ -6,7 +6,7 @@ to six digits: in how large a batch a window is asked changes the fifteenth digi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,17 +51,43 @@ class Served:
     def predict(self, candles: pd.DataFrame) -> Floats:
         """Calibrated probabilities, a row a bar; NaN where there is no whole window of this model's bars."""
         out = np.full((len(candles), len(self.facts.classes)), np.nan)
+        rows, scaled = self._readable(candles)
+        out[rows] = self._said(scaled, rows)
+        return out
+
+    def latest(self, frames: Sequence[pd.DataFrame]) -> Floats:
+        """The last row of `predict` for each frame, of many symbols in one call of the network."""
+        out = np.full((len(frames), len(self.facts.classes)), np.nan)
+        seq_len = self.facts.seq_len
+        windows, asked = [], []
+        for at, candles in enumerate(frames):
+            few = candles.iloc[-(WARMUP + seq_len) :]
+            rows, scaled = self._readable(few)
+            if len(rows) and rows[-1] == len(few) - 1:
+                windows.append(scaled[-seq_len:])
+                asked.append(at)
+        if asked:
+            ends = np.arange(1, len(asked) + 1) * seq_len - 1
+            out[asked] = self._said(np.concatenate(windows), ends)
+        return out
+
+    def _readable(self, candles: pd.DataFrame) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The rows there is an answer for, and the scaled features of all rows."""
         if len(candles) <= WARMUP or self.facts.problem:
-            return out
+            return np.empty(0, np.int64), np.empty((0, 0))
         raw = features(candles, self.of.zone)
-        rows = np.flatnonzero(admissible(candles, raw, self.facts.seq_len, self.tf, self.of) & self._moves(candles))
-        scaled = torch.from_numpy(np.nan_to_num(self.scaler(raw)).astype(np.float64))
-        offsets = torch.arange(1 - self.facts.seq_len, 1)
+        fits = admissible(candles, raw, self.facts.seq_len, self.tf, self.of) & self._moves(candles)
+        return np.flatnonzero(fits), np.nan_to_num(self.scaler(raw)).astype(np.float64)
+
+    def _said(self, scaled: Floats, rows: npt.NDArray[np.int64]) -> Floats:
+        """What the network says of the windows that end at these rows."""
+        out = np.empty((len(rows), len(self.facts.classes)))
+        table, offsets = torch.from_numpy(scaled), torch.arange(1 - self.facts.seq_len, 1)
         with threads(1), torch.inference_mode():
             for begin in range(0, len(rows), AT_ONCE):
-                some = rows[begin : begin + AT_ONCE]
-                logits = self.net(scaled[torch.from_numpy(some)[:, None] + offsets]).numpy()
-                out[some] = np.round(softmax(logits / self.temperature), DIGITS)
+                ends = torch.from_numpy(rows[begin : begin + AT_ONCE])
+                logits = self.net(table[ends[:, None] + offsets]).numpy()
+                out[begin : begin + AT_ONCE] = np.round(softmax(logits / self.temperature), DIGITS)
         return out
 
     def why_not(self, candles: pd.DataFrame, row: int) -> str:
@@ -86,8 +112,11 @@ class Served:
 
     def _moves(self, candles: pd.DataFrame) -> npt.NDArray[np.bool_]:
         """Rows whose window saw the price change: from prices that stand still there is nothing to read."""
-        moved = candles["close"].ne(candles["close"].shift()).astype(np.float64)
-        found: npt.NDArray[np.bool_] = moved.rolling(self.facts.seq_len).sum().gt(0.0).to_numpy()
+        closes = candles["close"].to_numpy(np.float64)
+        moved = np.cumsum(np.r_[True, closes[1:] != closes[:-1]])
+        found = np.zeros(len(closes), dtype=np.bool_)
+        n = self.facts.seq_len
+        found[n - 1 :] = moved[n - 1 :] > np.r_[0, moved][: max(len(closes) - n + 1, 0)]
         return found
 
 

@@ -27,10 +27,10 @@ from torch.nn import functional
 
 from domain.clock import monotonic
 from domain.errors import CheckpointMismatch, ModelDamaged, TrainingDiverged, TrainingStopped
-from domain.params import check_params, param
 from learning._files import put
 from learning.calibration import log_loss, softmax, temperature
 from learning.network import PatternNN, threads, weights_hash
+from learning.options import Epoch, Options, Tick
 from learning.scaler import Scaler
 
 Floats = npt.NDArray[np.float64]
@@ -40,7 +40,6 @@ WARM_UP, LAST_LR = 0.05, 0.01  # share of the steps that climb to lr; share of l
 CLIP_NORM = 1.0
 EVALUATE = 8192  # windows at a time where nothing is learned
 SAY_EVERY_S = 0.5
-BIGGEST_BATCH = {"cpu": 256, "cuda": 4096}
 PROBED, PROBE_STEPS = (1, 2, 4), 20
 
 
@@ -66,74 +65,6 @@ class Slices(Protocol):
     def val(self) -> Ints: ...
     @property
     def calib(self) -> Ints: ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train. Form, command line and model card read these declarations."""
-
-    epochs: int = param(30, low=1, high=1000, help="times through the train slice, at most")
-    seq_len: int = param(10, low=2, high=256, help="bars that the network sees at once")
-    lr: float = param(1e-3, low=1e-6, high=1.0, help="learning rate at its highest")
-    batch_size: int = param(0, low=0, high=65_536, help="windows a step; 0: a fiftieth of them, at most 256")
-    hidden: int = param(64, low=4, high=1024, help="size of the network's memory")
-    layers: int = param(1, low=1, high=4, help="recurrent layers")
-    dropout: float = param(0.2, low=0.0, high=0.9, help="share of the memory that is dropped at each step")
-    backbone: str = param("lstm", choices=("lstm", "gru"), help="kind of memory")
-    seed: int = param(7, low=0, high=2**31 - 1, help="where chance begins: first weights, order, dropout")
-    patience: int = param(6, low=1, high=1000, help="epochs without a better validation loss before it stops")
-    weight_decay: float = param(1e-2, low=0.0, high=1.0, help="pull of the weights towards 0; not of biases and norms")
-    label_smoothing: float = param(0.0, low=0.0, high=0.3, help="share of certainty taken from each label")
-    device: str = param("auto", choices=("auto", "cpu", "cuda"), help="where to compute; auto: a GPU if there is one")
-    threads: int = param(1, low=0, high=64, help="threads on the processor; 0: try 1, 2 and 4 and keep the fastest")
-
-    def __post_init__(self) -> None:
-        check_params(self)
-
-    @property
-    def where(self) -> str:
-        """The device that `auto` means here."""
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
-
-    def batch(self, windows: int) -> int:
-        """Windows a step, for so many to learn from."""
-        return self.batch_size or max(16, min(BIGGEST_BATCH[self.where], windows // 50))
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One time through the train slice: mean losses, the learning rate at its end, windows a second, seconds."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    lr: float
-    rate: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """How far it is. `share` in [0, 1] of all epochs; `left_s` if none of them is spared; `done` an ended epoch."""
-
-    epoch: int
-    epochs: int
-    share: float
-    rate: float
-    left_s: float
-    best_epoch: int = 0
-    done: Epoch | None = None
-
-    @property
-    def words(self) -> str:
-        if self.done is None:
-            return f"epoch {self.epoch} of {self.epochs}: {self.rate:,.0f} windows/s, {self.left_s:.0f} s left at most"
-        return (
-            f"epoch {self.epoch} of {self.epochs}: loss {self.done.train_loss:.4f}, validation "
-            f"{self.done.val_loss:.4f} (best at epoch {self.best_epoch}), {self.left_s:.0f} s left at most"
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,9 +169,9 @@ class _Run:
         self.device = torch.device(options.where)
         self.scaler = Scaler.fit(flat.X, flat.ends[split.train], flat.seq_len)
         self.features = torch.from_numpy(np.nan_to_num(self.scaler(flat.X))).to(self.device)
+        self.windows = Lookup(self.features, flat.seq_len)
         self.ends = torch.from_numpy(flat.ends[split.train]).to(self.device)
         self.labels = torch.from_numpy(flat.y[split.train]).to(self.device)
-        self.offsets = torch.arange(1 - flat.seq_len, 1, device=self.device)
         self.batch = min(options.batch(len(split.train)), len(split.train))
         self.steps = -(-len(split.train) // self.batch)
         self.asked = _asked(flat, split, options, n_classes, self.batch)
@@ -337,13 +268,11 @@ class _Run:
         """One step down the gradient; the loss before it."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.lr * schedule(at, self.steps * self.options.epochs)
-        windows = self.features[self.ends[picked][:, None] + self.offsets]
-        loss = functional.cross_entropy(
-            self.net(windows), self.labels[picked], label_smoothing=self.options.label_smoothing
-        )
+        logits = self.net(self.windows(self.ends[picked]))
+        loss = functional.cross_entropy(logits, self.labels[picked], label_smoothing=self.options.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM, foreach=True)
         self.optimiser.step()
         return loss
 
@@ -418,7 +347,20 @@ def _optimiser(net: PatternNN, options: Options) -> torch.optim.AdamW:
     matrices = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=options.lr)
+    return torch.optim.AdamW(groups, lr=options.lr, fused=True)
+
+
+class Lookup:
+    """The windows of a matrix of bars by the rows they end at. Nothing is copied before it is asked for: the matrix is
+    seen as rows of `seq_len` bars each, every row one bar further, and a batch picks whole rows."""
+
+    def __init__(self, features: Tensor, seq_len: int) -> None:
+        rows, width = features.shape
+        self.shape, self.before = (-1, seq_len, width), seq_len - 1
+        self.view = features.contiguous().as_strided((max(rows - self.before, 0), seq_len * width), (width, 1))
+
+    def __call__(self, ends: Tensor) -> Tensor:
+        return self.view.index_select(0, ends - self.before).view(self.shape)
 
 
 def logits_of(net: PatternNN, scaled: npt.NDArray[np.float32], ends: Ints, seq_len: int) -> Floats:
@@ -429,11 +371,11 @@ def logits_of(net: PatternNN, scaled: npt.NDArray[np.float32], ends: Ints, seq_l
 @torch.inference_mode()
 def _logits(net: PatternNN, features: Tensor, ends: Ints, seq_len: int) -> Floats:
     was, _ = net.training, net.eval()
-    offsets = torch.arange(1 - seq_len, 1, device=features.device)
+    windows = Lookup(features, seq_len)
     found = [np.empty((0, int(net.arch()["n_classes"])))]
     for begin in range(0, len(ends), EVALUATE):
         rows = torch.from_numpy(ends[begin : begin + EVALUATE]).to(features.device)
-        found.append(net(features[rows[:, None] + offsets]).double().cpu().numpy())
+        found.append(net(windows(rows)).double().cpu().numpy())
     net.train(was)
     return np.concatenate(found)
 

@@ -79,6 +79,20 @@ def test_no_later_bar_changes_an_answer(tmp_path: Path, cut: int) -> None:
     assert np.array_equal(whole.confidence[:cut], part.confidence[:cut])
 
 
+def test_many_symbols_in_one_call_hear_what_each_hears_alone(tmp_path: Path) -> None:
+    champion(tmp_path)
+    model = models.shelf().model("champion")
+    gap, still = CANDLES.drop(CANDLES.index[-3]), CANDLES.assign(close=100.0)
+    frames = [CANDLES.iloc[:n] for n in (0, 20, WARMUP + 5, WARMUP + 6, 200, 420)] + [hours(300, seed=4), gap, still]
+
+    together = model.latest(frames)
+
+    alone = [model.predict(frame)[-1] if len(frame) else np.full(2, np.nan) for frame in frames]
+    assert np.array_equal(together, np.array(alone), equal_nan=True)
+    assert np.isfinite(together[:, 0]).tolist() == [False, False, False, True, True, True, True, False, False]
+    assert np.isnan(model.latest([])).all()
+
+
 def test_its_probabilities_are_whole_and_begin_with_the_first_full_window(tmp_path: Path) -> None:
     champion(tmp_path)
     model = models.shelf().model("champion")

@@ -106,7 +106,7 @@ def _first(app: Open) -> Draft:
 def first_training() -> Draft:
     """What a training is where nobody says otherwise."""
     from learning.labels import Label
-    from learning.training import Options
+    from learning.options import Options
 
     options = {name: one.default for name, one in params_of(Options).items()}
     return {"options": options, "label": Label().to_dict(), "name": NAME, "seeds": 1, "folds": 0, "simulated": False}
@@ -140,7 +140,7 @@ def asked_of(app: Open, given: Draft) -> Draft:
 def _checked(training: Draft) -> Draft:
     """As JSON values, each within its range."""
     from learning.labels import Label
-    from learning.training import Options
+    from learning.options import Options
 
     if training["label"]["kind"] == "pattern" and not training["label"]["patterns"]:
         raise ValueError("patterns: choose one at least")
@@ -188,7 +188,7 @@ def words(told: Any) -> str:
 def collect() -> Draft:
     """The draft with what the fields hold now; what is not drawn keeps the value it had. It is kept."""
     from learning.labels import Label
-    from learning.training import Options
+    from learning.options import Options
 
     known: Draft = st.session_state[_DRAFT]
     training = known["training"]
@@ -331,7 +331,7 @@ def _there(app: Open, source: str, symbols: list[str]) -> str:
 
 
 def _network(training: Draft) -> None:
-    from learning.training import Options
+    from learning.options import Options
 
     declared, options = params_of(Options), training["options"]
     with st.container(horizontal=True, vertical_alignment="bottom"):

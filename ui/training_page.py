@@ -106,7 +106,8 @@ def library_trouble() -> str:
 @st.cache_resource(show_spinner="Loading the training library …")
 def _library() -> bool:
     """Once a process. What came with it is moved out of the garbage collector's sight, as at the start."""
-    import learning.training  # noqa: F401 - seconds of imports, wanted here and not at the first visitor
+    import learning.labels
+    import learning.options  # noqa: F401 - a second of imports, wanted here and not at the first visitor
 
     gc.collect()
     gc.freeze()
