@@ -120,7 +120,7 @@ class People:
             else:
                 self._room_for_one(db, wished.person)
                 made = {**row, "made": self._clock.now().isoformat()}
-                known = db.execute(sa.insert(_subscriptions).values(made)).inserted_primary_key[0]
+                known = db.execute(sa.insert(_subscriptions).values(made).returning(_subscriptions.c.id)).scalar_one()
             db.execute(sa.delete(_preferences).where(_preferences.c.name == "editing"))
             found = db.execute(sa.select(_subscriptions).where(_subscriptions.c.id == known)).one()
         return _subscription(found)

@@ -92,7 +92,7 @@ def wish(
     """A subscription from what was typed, every value in its one spelling. DeskError (UnknownName with the nearest, or
     DataError for a symbol) names what is wrong and how it is written."""
     known = _kind(kind)
-    made = Subscription(
+    return Subscription(
         person=_person(person),
         kind=known,
         symbol=_symbol(symbol, known),
@@ -104,7 +104,6 @@ def wish(
         channels=_channels(channels),
         on=bool(on),
     )
-    return made
 
 
 def _person(person: str) -> str:

@@ -15,7 +15,7 @@ FLOORS = [
     {"domain"},
     {"indicators", "patterns", "risk_manager", "strategies", "filters", "backtest", "backtester", "learning"},
     {"etrade_client", "etrade", "feeds", "brokers", "alerts", "model_manager", "performance_utils", "settings"},
-    {"trading_bot", "desk", "copytrading", "research", "ml_pipeline", "notifier", "simulator"},
+    {"trading_bot", "desk", "copytrading", "research", "ml_pipeline", "notifier", "notices", "simulator"},
     {"bootstrap"},
     {"streamlit_dashboard", "pages", "ui", "api"},
 ]

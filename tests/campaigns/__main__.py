@@ -18,6 +18,7 @@ from tests.campaigns import (
     honesty,
     learning,
     ledger_writers,
+    notices,
     stateful,
 )
 
@@ -34,6 +35,7 @@ CAMPAIGNS = {
     "etrade_week": etrade_week.run,
     "honesty": honesty.run,
     "learning": learning.run,
+    "notices": notices.run,
     "adopted": adopted.run,
 }
 

@@ -21,7 +21,7 @@ from tests.replaying import Replay, made_bars, real_bars
 from tests.test_adopting import PATTERNS, SMA, STOPS, promised, rules, told
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-SEEDS = tuple(range(8))
+SEEDS = tuple(range(4))
 PERCENT = {"stop": Exit("pct", 0.4), "target": Exit("pct", 0.6)}
 EXITS: dict[str, dict[str, Exit]] = {"none": {}, "1 and 1.5 ATR": STOPS, "0.4 and 0.6 %": PERCENT}
 WEEKS = (("AAPL", "2025-09-08", "2025-09-11"), ("NVDA", "2026-01-12", "2026-01-15"))
@@ -77,7 +77,9 @@ def cases(seeds: tuple[int, ...] = SEEDS) -> list[Case]:
 
 async def tried(case: Case, folder: Path) -> Found:
     """The desk, the backtest, and what only one of them did."""
-    setup, start = rules(**EXITS[case.exits]), next(iter(case.frames.values())).index[60].to_pydatetime()
+    # Each symbol its part of nine tenths: where money is short, the backtester cuts by an open that no desk knows.
+    setup = rules(fraction=0.9 / len(case.frames), **EXITS[case.exits])
+    start = next(iter(case.frames.values())).index[60].to_pydatetime()
     replay = Replay(folder, case.frames, deaths=case.deaths, seed=case.seed)
     desk = sorted(told(await replay.run(*case.strategy, setup, start)))
     backtest = sorted(promised(dict(case.frames), case.strategy, setup, start))

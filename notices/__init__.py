@@ -1,0 +1,1 @@
+"""What people are told: found out, written down, sent. `notifier.py` puts it together."""
