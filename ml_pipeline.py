@@ -11,22 +11,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import hashlib
 import json
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 import settings as settings_file
 from backtest import loading
 from domain import registry
 from domain.candles import TIMEFRAMES, timeframe
 from domain.clock import SystemClock
-from domain.errors import DeskError, TrainingStopped
+from domain.errors import DeskError, ModelError, TrainingStopped
 from domain.instruments import instrument
 from domain.params import params_of
 from feeds.market import open_market
@@ -35,8 +39,8 @@ from learning.card import FIGURES, card, figures
 from learning.datasets import Dataset, gathered, load
 from learning.job import Asked, Lesson, prepare, teach
 from learning.labels import KINDS, Label
-from learning.training import Options
-from model_manager import Entry, ModelManager
+from learning.options import Options
+from model_manager import NAME, Entry, ModelManager
 from settings import Settings
 
 Progress = Callable[[float, str], None]
@@ -146,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     add("--walk-forward", type=int, default=0, metavar="FOLDS", help="learn anew in so many folds beside it")
     add("--resume", action="store_true", help="go on where the same training was stopped or killed")
     add("--out-dir", default="", help="where the model goes (models)")
-    add("--name", default="pattern_nn", help="the family of models it belongs to")
+    add("--name", default=NAME, help="the family of models it belongs to")
     add("--version", default="auto", help="the next free number, or one that is free")
     add("--dry-run", action="store_true", help="say what would be learned from, and stop")
     return found
@@ -213,18 +217,47 @@ def run(given: argparse.Namespace, stop: Stop) -> str:
         parts = {name: len(getattr(ready.split, name)) for name in ready.split.bounds}
         counts = ", ".join(f"{name} {count:,}" for name, count in parts.items())
         return f"{len(ready.flat):,} windows of {asked.options.seq_len} bars: {counts}. Nothing was trained or saved."
-    folder = manager.folder / ".training" / f"{asked.name}-{asked.key}"
-    if not given.resume:
+    with _alone(manager.folder / ".training" / f"{asked.name}-{asked.key}-{_which(data)}") as folder:
+        if not given.resume:
+            for name in (job.CHECKPOINT, job.EVENTS):
+                (folder / name).unlink(missing_ok=True)
+        elif not (folder / job.CHECKPOINT).exists():
+            print("There is nothing to go on from: it begins anew.", file=sys.stderr)
+        try:
+            lesson = teach(data, asked, folder, tell, lambda: stop.asked)
+        except TrainingStopped as error:
+            raise TrainingStopped(f"{error}. The same line with --resume goes on from there.") from None
+        saved = keep(manager, lesson, asked, version)
         shutil.rmtree(folder, ignore_errors=True)
-    try:
-        lesson = teach(data, asked, folder, tell, lambda: stop.asked)
-    except TrainingStopped as error:
-        raise TrainingStopped(f"{error}. The same line with --resume goes on from there.") from None
-    saved = keep(manager, lesson, asked, version)
-    shutil.rmtree(folder, ignore_errors=True)
     path = manager.folder / f"{saved.called}.pth"
-    point = f"python model_manager.py point champion v{saved.version}"
-    return f"{report(lesson)}\n\nSaved {path}. To let the strategy lstm ask it: {point}"
+    return f"{report(lesson)}\n\nSaved {path}. {_way_on(saved, manager.folder, settings.models_dir)}"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """The folder of one training, for this process alone: two in it would write one checkpoint in turns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield folder
+    except Timeout:
+        raise ModelError(
+            f"the same training runs already, in {folder}: wait for it, or give another --seed, --name or --out-dir"
+        ) from None
+
+
+def _which(data: Dataset) -> str:
+    """A short name for these symbols and bars, so that trainings of others keep out of each other's way."""
+    told = json.dumps([data.timeframe, sorted(data.frames)])
+    return hashlib.sha256(told.encode()).hexdigest()[:6]
+
+
+def _way_on(saved: Entry, folder: Path, asked: Path) -> str:
+    """How the strategy comes to ask it; it asks one family in one folder."""
+    if (folder.absolute(), saved.name) == (asked.absolute(), NAME):
+        return f"To let the strategy lstm ask it: python model_manager.py point champion v{saved.version}"
+    point = f"python model_manager.py --out-dir {folder} --name {saved.name} point champion v{saved.version}"
+    return f"To name it there: {point}. The strategy lstm asks {NAME} in {asked} (MODELS_DIR) and not this one."
 
 
 def _version(text: str) -> int:
@@ -240,6 +273,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(run(given, Stop()))
     except TrainingStopped as error:
         print(error, file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("stopped at once; the same line with --resume goes on from the last whole epoch", file=sys.stderr)
         return 130
     except (DeskError, ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -20,6 +20,7 @@ import io
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ import pandas as pd
 from filelock import FileLock
 
 from domain.clock import Clock, SystemClock
-from domain.errors import ModelDamaged, ModelError, ModelMissing, UnknownName
+from domain.errors import DeskError, ModelDamaged, ModelError, ModelMissing, UnknownName
 from domain.models import ALIASES, Model, ModelFacts, plain
 from learning._files import put
 
@@ -41,8 +42,33 @@ if TYPE_CHECKING:
 SCHEMA, FORMAT = 1, 1
 NAME = "pattern_nn"
 REGISTRY = "registry.json"
+HISTORY = ("at", "action", "alias", "name", "version", "before", "why")
 BIGGEST = 512 * 1024 * 1024
+BIGGEST_TEXT = 64 * 1024 * 1024
+LAST_VERSION = 999_999_999
 NEEDED = ("name", "version", "created_utc", "arch", "features", "scaler", "label", "data", "split", "calibration")
+NUMBER = (int, float)
+SPAN = {"0": str, "1": str}
+SHAPE: Mapping[str, Any] = {  # what is read of a description without asking; `?`: where it is there
+    "created_utc": str,
+    "sentence?": str,
+    "arch": {"backbone": str, "hidden": int, "layers": int, "dropout": NUMBER, "classes": list},
+    "features": {"timeframe": str, "seq_len": int, "names": list, "spec_version": int, "spec_sha256": str},
+    "scaler": {"mean": list, "std": list, "clip": NUMBER},
+    "label": {"kind": str},
+    "data": {"symbols": list, "start": str, "end": str, "n_rows": int, "source_sha256": str},
+    "split": {"scheme": str, "train": SPAN, "val": SPAN, "calib": SPAN, "test": SPAN, "embargo_bars": int},
+    "calibration": {"T": NUMBER},
+    "metrics?": {
+        "test?": {"n": int, "acc": NUMBER, "majority_acc": NUMBER, "acc_ci95": {"0": NUMBER, "1": NUMBER}},
+        "baselines?": dict,
+    },
+    "training?": dict,
+    "code?": dict,
+    "limits?": list,
+    "leaks?": dict,
+    "files": {"pth": {"bytes": int, "sha256": str}},
+}
 _NAMES = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _FILES = re.compile(r"(?P<name>[a-z][a-z0-9_]{0,40})_v(?P<version>[1-9][0-9]{0,8})")
 
@@ -100,6 +126,8 @@ class ModelManager:
         """ModelError where nothing can be saved under this name, or under this version of it."""
         if not _NAMES.fullmatch(name):
             raise ModelError(f"a model's name has small letters, digits and _, and begins with a letter: got {name!r}")
+        if version > LAST_VERSION:
+            raise ModelError(f"version must be at most {LAST_VERSION:,}: got {version:,}")
         if version and (version < 0 or version in self._versions(name)):
             raise ModelError(f"{name}_v{version} is taken: versions are written once; leave it out")
 
@@ -173,13 +201,13 @@ class ModelManager:
         """Aliases, the retired and the history. ModelDamaged where the file is torn."""
         path = self.folder / REGISTRY
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(_text(path))
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']!r}, not {FORMAT}")
-            return {key: found[key] for key in ("format", "aliases", "retired", "history")}
+            return _book(found)
         except FileNotFoundError:
             return {"format": FORMAT, "aliases": {}, "retired": {}, "history": []}
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelDamaged(
                 f"{path} cannot be read ({error}): bring back a copy, or delete it and name a champion"
             ) from None
@@ -195,8 +223,7 @@ class ModelManager:
     def roll_back(self, alias: str = "champion", *, why: str = "", name: str = NAME) -> Entry:
         """Let the alias mean what it meant before its last change. ModelMissing where it meant nothing."""
         _known(alias)
-        moves = [h for h in self.registry()["history"] if h["alias"] == alias and h["name"] == name]
-        before = moves[-1]["before"] if moves else None
+        before = _before(self.registry(), alias, name)
         if before is None:
             raise ModelMissing(f"{alias} of {name} has no version before this one to go back to")
         self.load(f"v{before}", name)
@@ -206,9 +233,6 @@ class ModelManager:
     def retire(self, asked: str, *, why: str = "", name: str = NAME) -> Entry:
         """Never load this version again; its files stay. Refused for what an alias means."""
         entry = self.entry(asked, name)
-        named = [alias for alias, version in self._aliases(entry.name).items() if version == entry.version]
-        if named:
-            raise ModelError(f"{entry.called} is the {named[0]}: point that at another version first")
         self._change("retire", "", entry.name, entry.version, why)
         return self.entry(entry.called)
 
@@ -216,6 +240,12 @@ class ModelManager:
         with FileLock(self.folder / f".{REGISTRY}.lock", timeout=30):
             book = self.registry()
             aliases = book["aliases"].setdefault(name, {})
+            if action == "roll back" and _before(book, alias, name) != version:
+                raise ModelError(f"the {alias} of {name} was changed meanwhile: look again before you roll it back")
+            if alias and version in book["retired"].get(name, []):
+                raise ModelError(f"{name}_v{version} was retired: point {alias!r} at another version")
+            if not alias and (named := [one for one, of in aliases.items() if of == version]):
+                raise ModelError(f"{name}_v{version} is the {named[0]}: point that at another version first")
             line = {"at": _utc(self.clock), "action": action, "alias": alias, "name": name, "version": version}
             book["history"].append({**line, "before": aliases.get(alias), "why": why})
             if alias:
@@ -312,7 +342,7 @@ def shelf() -> Shelf:
 def _sidecar(path: Path, name: str, version: int) -> tuple[dict[str, Any], str]:
     """The description, and what is wrong with it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
         if not text:
             return {}, f"{name}_v{version} was never finished: whoever saved it stopped before the end"
         said = json.loads(text)
@@ -323,14 +353,60 @@ def _sidecar(path: Path, name: str, version: int) -> tuple[dict[str, Any], str]:
             return {}, f"{path} lacks {', '.join(missing)}"
         if (said["name"], said["version"]) != (name, version):
             return {}, f"{path} describes {said['name']}_v{said['version']}: a version is not renamed"
+        if place := _misfit(said, SHAPE):
+            return {}, f"{path} is not whole: {place} is missing or is not what it should be"
         pth = said["files"]["pth"]
-        if not (isinstance(pth["bytes"], int) and 0 < pth["bytes"] <= BIGGEST and len(pth["sha256"]) == 64):
+        if not (0 < pth["bytes"] <= BIGGEST and len(pth["sha256"]) == 64):
             return {}, f"{path} does not say how long its weights are and what their sha256 is"
         return said, ""
     except FileNotFoundError:
         return {}, f"{path} is gone: weights without a description are not loaded"
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return {}, f"{path} is torn ({type(error).__name__}: {error})"
+
+
+def _text(path: Path) -> str:
+    """A file of text, where it is a file and not endless."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode) or state.st_size > BIGGEST_TEXT:
+        raise ValueError(f"it is no file of at most {BIGGEST_TEXT:,} bytes")
+    return path.read_text(encoding="utf-8")
+
+
+def _misfit(found: Any, shape: Any) -> str:
+    """The first place where a description is not of this shape; '' where it is."""
+    if not isinstance(shape, Mapping):
+        fits = isinstance(found, shape) and not (isinstance(found, bool) and shape is not bool)
+        return "" if fits else "it"
+    if shape is SPAN or "0" in shape:
+        found = {str(at): one for at, one in enumerate(found)} if isinstance(found, list) else None
+    if not isinstance(found, Mapping):
+        return "it"
+    for asked, kind in shape.items():
+        key = asked.removesuffix("?")
+        if key != asked and key not in found:
+            continue
+        if place := _misfit(found.get(key), kind):
+            return key if place == "it" else f"{key}.{place}"
+    return ""
+
+
+def _before(book: Mapping[str, Any], alias: str, name: str) -> int | None:
+    """What an alias meant before its last change; None where it meant nothing."""
+    moves = [h for h in book["history"] if h["alias"] == alias and h["name"] == name]
+    return moves[-1]["before"] if moves else None
+
+
+def _book(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The registry's parts, each what it should be; ValueError names the one that is not."""
+    aliases, retired, history = found["aliases"], found["retired"], found["history"]
+    if not all(type(version) is int for of in aliases.values() for version in of.values()):
+        raise ValueError("an alias must mean a version's number")
+    if not all(type(version) is int for of in retired.values() for version in of):
+        raise ValueError("what is retired must be versions' numbers")
+    if type(history) is not list or not all(set(HISTORY) <= set(line) for line in history):
+        raise ValueError(f"each line of the history must have {', '.join(HISTORY)}")
+    return {"format": FORMAT, "aliases": aliases, "retired": retired, "history": history}
 
 
 def _weights(entry: Entry, content: bytes) -> dict[str, Tensor]:
@@ -344,11 +420,11 @@ def _weights(entry: Entry, content: bytes) -> dict[str, Tensor]:
         if found["arch"] != entry.said["arch"]:
             raise ValueError("its network is another than its description says")
         state: dict[str, Tensor] = found["state_dict"]
-        if not all(isinstance(value, torch.Tensor) for value in state.values()):
-            raise ValueError("its weights are no tensors")
+        if not all(type(key) is str and isinstance(value, torch.Tensor) for key, value in state.items()):
+            raise ValueError("its weights are no named tensors")
         return state
     except Exception as error:  # noqa: BLE001 - whatever is in the file, it is not ours
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = str(error) if type(error) is ValueError else "it holds more than weights and plain values, or is torn"
         raise ModelDamaged(f"{entry.called} was refused, nothing in it was run: {first}") from None
 
 
@@ -372,7 +448,7 @@ def _facts(entry: Entry) -> ModelFacts:
             market=str(said["data"]["symbols"][0]),
             problem=_problem(said),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, DeskError) as error:
         raise ModelDamaged(f"the description of {entry.called} is not whole: {type(error).__name__} {error}") from None
 
 
@@ -408,7 +484,6 @@ def main(arguments: list[str] | None = None) -> int:
     import argparse
 
     import settings
-    from domain.errors import DeskError
     from learning.card import card
 
     parser = argparse.ArgumentParser(prog="model_manager.py", description="The trained models and which one is asked.")

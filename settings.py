@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain import registry
@@ -45,6 +47,34 @@ class PaperAccount:
         return cls(name, kind, cash)
 
 
+def _also(name: str) -> AliasChoices:
+    """Another name that is read where the field's own is not there: what the user's manual calls it."""
+    return AliasChoices(name.replace("oauth", "access"), name)
+
+
+def _list(value: object) -> object:
+    return tuple(s.strip() for s in value.split(",") if s.strip()) if isinstance(value, str) else value
+
+
+EMAIL = re.compile(r"[^@\s,;<>\"]{1,64}@[A-Za-z0-9.-]{1,190}")
+PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+def check_address(value: str, kind: str) -> str:
+    """An address of a person as `kind` (email or phone) wants it; ValueError says how it is written."""
+    if kind == "email" and not EMAIL.fullmatch(value):
+        raise ValueError(f"an email address looks like you@example.com: got {value!r}")
+    value = re.sub(r"[ ().-]", "", value) if kind == "phone" else value
+    if kind == "phone" and not PHONE.fullmatch(value):
+        raise ValueError(f"a phone number starts with + and the country, such as +12125550123: got {value!r}")
+    return value
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether an address never leaves this machine, so that plain http gives nothing away."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
 class Settings(BaseSettings):
     """All settings, read once. Field names are the environment's names in lower case."""
 
@@ -62,6 +92,8 @@ class Settings(BaseSettings):
     chart_bars: int = Field(500, ge=50, le=1000)
     database_url: str = Field("", repr=False)
     engine: Literal["auto", "off"] = "auto"
+    public_url: str = ""
+    proxy_address: str = ""
     trading: Literal["paper", "etrade"] = "paper"
     paper_accounts: Annotated[tuple[PaperAccount, ...], NoDecode] = (PaperAccount("main", "margin", Decimal(100_000)),)
     paper_slippage_bps: float = Field(1.0, ge=0, le=1000)
@@ -70,11 +102,33 @@ class Settings(BaseSettings):
     etrade_consumer_key: str = Field("", repr=False)
     etrade_consumer_secret: str = Field("", repr=False)
     etrade_account_id: str = Field("", repr=False)
-    etrade_access_token: str = Field("", repr=False)
-    etrade_access_token_secret: str = Field("", repr=False)
+    etrade_access_token: str = Field("", repr=False, validation_alias=_also("etrade_oauth_token"))
+    etrade_access_token_secret: str = Field("", repr=False, validation_alias=_also("etrade_oauth_token_secret"))
     etrade_simulator_url: str = "http://127.0.0.1:8189"
     etrade_list_lag_s: float = Field(30.0, ge=0, le=600)
     etrade_history: Literal["", "yahoo", "files", "simulated", "http"] = ""
+    smtp_server: str = ""
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["auto", "starttls", "tls", "none"] = "auto"
+    smtp_user: str = ""
+    smtp_pass: str = Field("", repr=False)
+    smtp_ca_file: str = ""
+    email_from: str = ""
+    email_to: Annotated[tuple[str, ...], NoDecode] = ()
+    twilio_account_sid: str = Field("", repr=False)
+    twilio_auth_token: str = Field("", repr=False)
+    twilio_from_number: str = ""
+    sms_to: Annotated[tuple[str, ...], NoDecode] = ()
+    whatsapp_from_number: str = ""
+    whatsapp_to: Annotated[tuple[str, ...], NoDecode] = ()
+    twilio_url: str = "https://api.twilio.com"
+    slack_webhook_url: str = Field("", repr=False)
+    slack_bot_token: str = Field("", repr=False)
+    slack_channel: str = ""
+    slack_url: str = "https://slack.com/api/"
+    webhook_url: str = Field("", repr=False)
+    webhook_secret: str = Field("", repr=False)
+    alert_timeout_s: float = Field(15.0, gt=0, le=120)
 
     @property
     def files_dir(self) -> Path:
@@ -106,10 +160,92 @@ class Settings(BaseSettings):
         """The database of watch lists and preferences."""
         return f"sqlite:///{self.data_dir / 'people.db'}"
 
-    @field_validator("watchlist", mode="before")
+    @property
+    def accounts_url(self) -> str:
+        """The database of accounts and sign-ins."""
+        return f"sqlite:///{self.data_dir / 'accounts.db'}"
+
+    @property
+    def notices_url(self) -> str:
+        """The queue of what people are told, and its history."""
+        return f"sqlite:///{self.data_dir / 'notices.db'}"
+
+    @property
+    def log_path(self) -> Path:
+        """The log of every program of this desk, one JSON object a line."""
+        return self.data_dir / "logs" / "desk.jsonl"
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every value that no log, page or export may show; an account's number is kept apart (`account_ids`)."""
+        hidden = (name for name, field in type(self).model_fields.items() if not field.repr)
+        found = [str(getattr(self, name)) for name in hidden if name not in ("etrade_account_id", "database_url")]
+        if self.database_url:
+            found.append(urlsplit(self.database_url).password or "")
+        return tuple(value for value in found if value)
+
+    def account_ids(self) -> tuple[str, ...]:
+        """Account numbers, of which the last four digits may be shown."""
+        return (self.etrade_account_id,) if self.etrade_account_id else ()
+
+    @field_validator("watchlist", "email_to", "sms_to", "whatsapp_to", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(s.strip() for s in value.split(",") if s.strip()) if isinstance(value, str) else value
+        return _list(value)
+
+    @field_validator("smtp_port", mode="before")
+    @classmethod
+    def _no_port(cls, value: object) -> object:
+        return 587 if value == "" else value
+
+    @field_validator("email_to")
+    @classmethod
+    def _emails(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_address(one, "email") for one in value)
+
+    @field_validator("sms_to", "whatsapp_to")
+    @classmethod
+    def _phones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_address(one, "phone") for one in value)
+
+    @field_validator("twilio_from_number", "whatsapp_from_number")
+    @classmethod
+    def _phone(cls, value: str) -> str:
+        return check_address(value, "phone") if value.strip() else ""
+
+    @field_validator("email_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        return check_address(value.strip(), "email") if value.strip() else ""
+
+    @field_validator("twilio_url", "slack_webhook_url", "slack_url", "webhook_url")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        parts = urlsplit(value := value.strip())
+        safe = parts.scheme == "https" or (parts.scheme == "http" and on_this_machine(value))
+        if value and not (safe and parts.hostname):
+            raise ValueError("it must be an https:// address (http:// only to this machine)")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str) -> str:
+        parts = urlsplit(value := value.strip().rstrip("/"))
+        if value and not (parts.scheme == "https" and parts.hostname and not parts.path and "@" not in parts.netloc):
+            raise ValueError("it is the https:// address people type, without a path: https://desk.example.com")
+        return value
+
+    @field_validator("proxy_address")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        if value := value.strip():
+            ip_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _plain_mail_stays_here(self) -> Settings:
+        if self.smtp_security == "none" and self.smtp_server not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError("SMTP_SECURITY=none is for a mail server on this machine: use starttls or tls")
+        return self
 
     @field_validator("watchlist")
     @classmethod
@@ -135,7 +271,14 @@ class Settings(BaseSettings):
         return number
 
     @field_validator(
-        "etrade_consumer_key", "etrade_consumer_secret", "etrade_access_token", "etrade_access_token_secret"
+        "etrade_consumer_key",
+        "etrade_consumer_secret",
+        "etrade_access_token",
+        "etrade_access_token_secret",
+        "twilio_account_sid",
+        "twilio_auth_token",
+        "slack_bot_token",
+        "webhook_secret",
     )
     @classmethod
     def _no_spaces(cls, value: str) -> str:

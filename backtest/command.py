@@ -93,6 +93,8 @@ def setup(asked: argparse.Namespace) -> Setup:
         ignore_volume=asked.ignore_volume,
         commission=Commission(bps=asked.commission_bps),
     )
+    if asked.risk and not (asked.stop or asked.trail):
+        raise ValueError("--risk is what a stop would lose: add --stop or --trail, such as --stop 2atr")
     by_risk = {"sizing": "risk", "risk_per_trade": asked.risk / 100} if asked.risk else {}
     return Setup(
         cash=asked.cash,
@@ -121,6 +123,7 @@ class Judged:
     word: str
     told: dict[str, Any] | None
     trials: int
+    notes: tuple[str, ...] = ()
 
     @property
     def said(self) -> str:
@@ -143,7 +146,7 @@ def answer(
         told = {
             name: {"verdict": judged[name].told, "trials": judged[name].trials}
             | report.to_json(result)
-            | {"files": list(map(str, written[name]))}
+            | {"notes": [*result.notes, *judged[name].notes], "files": list(map(str, written[name]))}
             for name, result in results.items()
         }
         whole: dict[str, Any] = {"simulated": loaded.simulated, "notes": loaded.notes, "strategies": told}
@@ -155,6 +158,7 @@ def answer(
     else:
         boxes = [f"{name}: {one.said}" for name, one in judged.items()]
         text = [*boxes, "", compared, "", report.compare(results, {name: one.word for name, one in judged.items()})]
+    text += [f"{name}: {note}" for name, one in judged.items() for note in one.notes]
     banner = [BANNER] if loaded.simulated else []
     count = max(one.trials for one in judged.values())
     ledger = f"The trial ledger counts {count:,} trial{'s' * (count != 1)} on these data."
@@ -239,7 +243,7 @@ def _bps(text: str) -> Decimal:
 
 
 def _exit(text: str) -> Exit:
-    read = re.fullmatch(r"([0-9.]+)\s*(atr[0-9]*|%|)", text.strip().lower())
+    read = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*(atr[0-9]*|%|)", text.strip().lower())
     if not read:
         raise argparse.ArgumentTypeError(f"an exit is written 2atr, 1% or 0.50: got {text!r}")
     kind = {"%": "pct", "": "price distance"}.get(read[2], "atr")

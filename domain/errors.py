@@ -17,6 +17,13 @@ DeskError
 │   ├── LedgerConflict   it already says otherwise: a stale version, or one id with two contents
 │   ├── LedgerBusy       another writer held it for too long; try again
 │   └── LedgerUnusable   missing, damaged, full, read-only or of a newer version; a person must act
+├── AccountError         accounts and sign-ins: nothing was changed
+│   ├── WrongSignIn      name, password or code do not fit; which of them is never said
+│   └── LockedOut        too many wrong ones; not before `until`
+├── AlertError           a message did not go out by this channel; others are not touched
+│   ├── AlertRefused     this message will never be taken; go on with the next
+│   ├── AlertLater       down, slow or too much at once; try again after so many seconds
+│   └── AlertUnusable    its key, address or certificate is refused; a person must act
 └── ModelError           a model that cannot be trusted
     ├── ModelMissing     no model of that name, version or alias; train one, or name another
     ├── ModelDamaged     its file is not what was saved; bring the copy back or use another version
@@ -31,6 +38,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import datetime
 
 
 class DeskError(Exception):
@@ -110,6 +118,43 @@ class LedgerBusy(LedgerError):
 
 class LedgerUnusable(LedgerError):
     """The ledger is missing, damaged, full, read-only or of a newer version: a person must act."""
+
+
+class AccountError(DeskError):
+    """An account, a password or a sign-in is not as it must be: nothing was changed."""
+
+
+class WrongSignIn(AccountError):
+    """Name, password or code do not fit; which of them is never said."""
+
+
+class LockedOut(AccountError):
+    """Too many wrong ones: nothing is tried before `until`, not even the right one."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"Too many attempts. Try again at {until:%H:%M:%S} UTC.")
+        self.until = until
+
+
+class AlertError(DeskError):
+    """A message did not go out by this channel."""
+
+
+class AlertRefused(AlertError):
+    """The channel's final no to this one message: another may still go."""
+
+
+class AlertLater(AlertError):
+    """Nothing is wrong with the message: try again after `after_s` seconds (None: as the back-off says). `doubtful`:
+    the line broke once it was on its way, so it may have arrived."""
+
+    def __init__(self, said: str, after_s: float | None = None, *, doubtful: bool = False) -> None:
+        super().__init__(said)
+        self.after_s, self.doubtful = after_s, doubtful
+
+
+class AlertUnusable(AlertError):
+    """The channel takes nothing until a person mends its key, address or certificate; messages wait for that."""
 
 
 class ModelError(DeskError):

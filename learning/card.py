@@ -64,7 +64,8 @@ def question(label: Mapping[str, Any]) -> str:
         return f"which candlestick pattern is complete ({', '.join(label['patterns'])}); nothing about what comes next"
     if label["kind"] == "direction":
         band = f", moves under {label['dead_band_bps']:g} bps apart" if label["dead_band_bps"] else ""
-        return f"is the close {label['horizon']} bars on above the next open{band}"
+        bars = f"{label['horizon']} bar{'s' * (label['horizon'] != 1)}"
+        return f"is the close {bars} on above the next open{band}"
     return (
         f"does a long trade from the next open earn after {label['cost_bps']:g} bps, target {label['pt']:g} and stop "
         f"{label['sl']:g} volatilities away, {label['horizon']} bars of patience"

@@ -103,8 +103,8 @@ def compared(models: Mapping[str, Sequence[Scores]]) -> pd.DataFrame:
 class AfterCosts:
     """What trading the probabilities would have left. `result` is the backtest at the setup's own costs; `figures` JSON
     values: net_return, sharpe and its interval, max_drawdown, turnover, trades, the same of buying and holding
-    (hold_return, hold_sharpe), the net return at twice and three times the costs, and `percentile`: the share of the
-    same positions, moved to other times, that earned less (None: no trade)."""
+    (hold_return, hold_max_drawdown, hold_sharpe), the net return at twice and three times the costs, and `percentile`:
+    the share of the same positions, moved to other times, that earned less (None: no trade)."""
 
     result: Result
     figures: dict[str, Any]
@@ -119,8 +119,9 @@ class AfterCosts:
             if f["percentile"] is None
             else f" {f['percentile']:.0%} of the same positions at other times earned less."
         )
+        trades = f"{f['trades']} trade{'s' * (f['trades'] != 1)}"
         return (
-            f"Net {f['net_return']:+.1%} in {f['trades']} trades, buying and holding {f['hold_return']:+.1%}; "
+            f"Net {f['net_return']:+.1%} in {trades}, buying and holding {f['hold_return']:+.1%}; "
             f"at twice the costs {f['net_return_2x']:+.1%}, at three times {f['net_return_3x']:+.1%}.{luck}"
         )
 
@@ -141,12 +142,14 @@ def after_costs(
     """The probabilities of these rows, traded: long while the last class is likely enough (`hysteresis.exposure`), from
     the first row that was asked about on. Bars nobody was asked about hold nothing.
 
-    `frames` are those the flat was made of. Without a setup each symbol may take its equal part of the equity.
+    `frames` are those the flat was made of; one that ends before that row has no part in it. Without a setup each
+    symbol may take its equal part of the equity.
     `draws` is how often the same positions are moved to other times, 0 for never.
     """
-    rules = setup or Setup(fraction=1.0 / len(flat.symbols), short=short)
-    wanted = _wanted(frames, flat, rows, p, enter, leave, short)
     start, end = _first_bar(frames, flat, rows), pd.Timestamp(int(flat.known[rows].max()), tz="UTC")
+    wanted = _wanted(frames, flat, rows, p, enter, leave, short)
+    wanted = {symbol: want for symbol, want in wanted.items() if _any_bar(frames[symbol], start, end)}
+    rules = setup or Setup(fraction=1.0 / len(wanted), short=short)
 
     def run(want: Mapping[str, Floats], of: Setup) -> Result:
         return _Said(frames, want, of, timeframe(flat.timeframe), start, end).run()
@@ -190,6 +193,10 @@ def _first_bar(frames: Mapping[str, pd.DataFrame], flat: Flat, rows: Ints) -> pd
     return min(pd.Timestamp(frames[flat.symbols[symbol]].index[row]) for symbol, row in own)
 
 
+def _any_bar(candles: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> bool:
+    return bool(((candles.index >= start) & (candles.index <= end)).any())
+
+
 def _figures(result: Result) -> dict[str, Any]:
     m = result.metrics
     held = result.benchmark.to_numpy()
@@ -204,6 +211,7 @@ def _figures(result: Result) -> dict[str, Any]:
         "turnover": m["turnover"].value,
         "trades": len(result.trades),
         "hold_return": float(held[-1] / held[0] - 1.0),
+        "hold_max_drawdown": float((held / np.maximum.accumulate(held) - 1.0).min()),
         "hold_sharpe": float(holding.mean() / spread * np.sqrt(bars)) if spread > 0 else None,
     }
 

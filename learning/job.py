@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from domain.errors import DataError, TrainingStopped
+from domain.errors import DataError, ModelError, TrainingStopped
 from domain.instruments import instrument
 from learning.datasets import Dataset, require
 from learning.judging import judged
 from learning.labels import Label
+from learning.options import Epoch, Options, Tick
 from learning.splits import Split, chronological
-from learning.training import Epoch, Options, Tick, Trained, load_checkpoint, train
+from learning.training import Trained, load_checkpoint, train
 from learning.windows import Flat, flatten
 
 if TYPE_CHECKING:
@@ -102,7 +104,10 @@ class Prepared:
 
 
 def prepare(data: Dataset, asked: Asked) -> Prepared:
-    """DataError where there are too few candles, or candles of markets with different days."""
+    """DataError where there are too few candles, or candles of markets with different days; ModelError without the GPU
+    that was asked for."""
+    if asked.options.device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device cuda: there is no GPU here that torch can use; ask for auto or cpu")
     require(data, asked.label, asked.options.seq_len)
     frames = {symbol: candles for symbol, candles in data.frames.items() if len(candles)}
     markets = {instrument(symbol).calendar_code for symbol in frames}

@@ -6,6 +6,7 @@ to six digits: in how large a batch a window is asked changes the fifteenth digi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,8 @@ class Served:
             self.temperature = float(said["calibration"]["T"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelDamaged(f"{facts.called}: its weights and its description do not fit: {error}") from None
-        if not all(bool(torch.isfinite(p).all()) for p in self.net.parameters()) or not self.temperature > 0.0:
+        whole = all(bool(torch.isfinite(p).all()) for p in self.net.parameters())
+        if not (whole and 0.0 < self.temperature < math.inf):
             raise ModelDamaged(f"{facts.called}: it has weights or a temperature that are no numbers")
         self.net.double().eval()
         self.of, self.tf = instrument(facts.market), timeframe(facts.timeframe)

@@ -7,6 +7,9 @@ first difference it met, or None.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -57,7 +60,7 @@ class Probe:
 
 
 def asker(strategy: Strategy | Backtest) -> Ask:
-    """Exposure from candles, the way a backtest asks."""
+    """Exposure from candles, the way a backtest asks; no other candles are within its reach."""
 
     def ask(symbol: str, candles: pd.DataFrame) -> Floats:
         if not isinstance(strategy, Backtest):
@@ -65,11 +68,48 @@ def asker(strategy: Strategy | Backtest) -> Ask:
         if decides_bar_by_bar(strategy):
             return _wishes(strategy, candles)
         own = copy.copy(strategy)
-        own.symbol = symbol
+        own.symbol, own.candles = symbol, _known_with(strategy.candles, symbol, candles)
         warm = strategy.strategy.warmup if strategy.strategy is not None else 0
         return checked(own.target(candles), candles, type(strategy).__name__, warm).exposure
 
     return ask
+
+
+def _known_with(all_of_them: Any, symbol: str, candles: pd.DataFrame) -> Any:
+    """What a test may see in `self.candles` beside these: of the other symbols, the same span."""
+    if isinstance(all_of_them, pd.DataFrame):
+        return candles
+    first, last = candles.index[0], candles.index[-1]
+    return {name: candles if name == symbol else frame.loc[first:last] for name, frame in all_of_them.items()}
+
+
+def unremembering(strategy: Strategy | Backtest, frames: Frames, whole: Mapping[str, Floats]) -> Callable[[], Ask]:
+    """Makes an `Ask` that has seen nothing yet: a strategy's file is executed anew, so that what it keeps between calls
+    in its module, its class or itself tells it of no later bar. The strategy as it is where it is in no file of the
+    drawer, or where that file no longer says what was run."""
+    module = sys.modules.get(type(strategy).__module__)
+    file = getattr(module, "__file__", None)
+    if not (file and dataclasses.is_dataclass(strategy) and getattr(module, "PART", None) is type(strategy)):
+        return lambda: asker(strategy)
+    first = asker(_anew(strategy, file))
+    if not all(np.array_equal(first(symbol, candles), whole[symbol]) for symbol, candles in frames.items()):
+        return lambda: asker(strategy)
+    return lambda: asker(_anew(strategy, file))
+
+
+def _anew(strategy: Any, file: str) -> Strategy:
+    name = f"{type(strategy).__module__}_anew"  # in the same package; its dataclasses look it up there
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[name]
+    declared = {f.name: getattr(strategy, f.name) for f in dataclasses.fields(strategy) if f.init}
+    found: Strategy = module.PART(**declared)
+    return found
 
 
 class _Listener:
@@ -123,10 +163,12 @@ def rows_to_ask(want: Floats, first: int, count: int) -> list[int]:
     return sorted({int(row) for row in (*even, *some)})
 
 
-def look_ahead(ask: Ask, frames: Frames, whole: Mapping[str, Floats], warm: int, count: int) -> Probe:
-    """Ask again on candles that end at a row: what was said of it, and of any row before, must stand."""
+def look_ahead(fresh: Callable[[], Ask], frames: Frames, whole: Mapping[str, Floats], warm: int, count: int) -> Probe:
+    """Ask again on candles that end at a row, the earlier rows first: what was said of it, and of any row before, must
+    stand."""
     places, each = 0, max(2, count // len(frames))
     for symbol, candles in frames.items():
+        ask = fresh()
         for row in rows_to_ask(whole[symbol], min(warm, max(len(candles) - 2, 0)), each):
             places += 1
             found, error = _answer(ask, symbol, candles.iloc[: row + 1])

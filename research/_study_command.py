@@ -57,5 +57,5 @@ def judged_of(ran: Ran) -> command.Judged:
     """A run with its box, for the command line."""
     box = ran.verdict
     if box is None:
-        return command.Judged(ran.result, LEFT_OUT, NOT_JUDGED, None, ran.tried.count)
-    return command.Judged(ran.result, str(box), box.word, box.to_dict(), ran.tried.count)
+        return command.Judged(ran.result, LEFT_OUT, NOT_JUDGED, None, ran.tried.count, ran.notes)
+    return command.Judged(ran.result, str(box), box.word, box.to_dict(), ran.tried.count, ran.notes)

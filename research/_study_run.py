@@ -37,6 +37,7 @@ from research.jobs import JobCancelled
 from research.sweep import Sweep, sweep
 from research.trials import DataSet, TrialLedger, Tried, Variant
 from settings import Settings
+from strategies.base import asked as asked_of
 from strategies.base import find
 
 Floats = npt.NDArray[np.float64]
@@ -191,7 +192,16 @@ def _of_account(
     verdicts = _verdicts(asked, loaded, account, candidates, results, trials, swept, step.part(0.5, 1.0))
     labels = [f"{account.name} {_label(chosen, candidates)}".strip() for chosen in candidates]
     told = zip(labels, candidates, results, trials, verdicts, strict=True)
-    return [Ran(*each, notes.get(each[1].label, ())) for each in told], swept
+    return [Ran(*each, (*notes.get(each[1].label, ()), *_silence(each[1], each[2]))) for each in told], swept
+
+
+def _silence(chosen: Chosen, result: Result) -> tuple[str, ...]:
+    """Why a strategy never wanted anything, in its own words: no flat line without a reason."""
+    ones = result.inputs.ones
+    if any(one.want.any() for one in ones):
+        return ()
+    why = asked_of(chosen.made(), ones[0].candles).why(-1)
+    return (f"It wanted nothing in any bar{f': {why}' if why else ''}.",)
 
 
 def _candidates(asked: Asked, swept: Sweep | None) -> tuple[list[Chosen], dict[str, tuple[str, ...]]]:

@@ -192,7 +192,8 @@ class _Seen:
         except ValueError as error:
             return _checks.look_ahead(_probes.Probe(0, 0, None)), _checks.warm_up(None, str(error))
         count = ASKED // 4 if self.bar_by_bar else ASKED
-        ahead = _checks.look_ahead(_probes.look_ahead(ask, self.frames, whole, warm, count))
+        fresh = _probes.unremembering(self.strategy, self.frames, whole)
+        ahead = _checks.look_ahead(_probes.look_ahead(fresh, self.frames, whole, warm, count))
         if self.bar_by_bar:
             return ahead, _checks.warm_up(None, "it decides bar by bar, looking at its own position")
         if self.declared is None:

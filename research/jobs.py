@@ -239,6 +239,12 @@ class Jobs:
             db.execute(sa.delete(_workers).where(_workers.c.id == worker))
             return True
 
+    def make_way(self, worker: str, kind: str) -> None:
+        """Sign off, and see to another process for what waits."""
+        with self._database.write() as db:
+            db.execute(sa.delete(_workers).where(_workers.c.id == worker))
+            self._tend(db, kind)
+
     # Looking after them
 
     def _look(self, which: sa.ColumnElement[bool], count: int) -> list[Job]:

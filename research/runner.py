@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from domain import registry
 from domain.clock import monotonic
 from domain.errors import DeskError, LedgerBusy
 from research.jobs import IDLE_S, KINDS, Job, JobCancelled, Jobs
@@ -88,10 +89,15 @@ class Pulse:
 
 
 def serve(jobs: Jobs, kind: str, work: str, worker: str, idle_s: float) -> None:
-    """Take job after job; return once none has waited for `idle_s` seconds."""
+    """Take job after job; return once none has waited for `idle_s` seconds, or where a strategy's file has changed:
+    a new process does what waits, with the code that is there now."""
+    began = registry.written("strategies")
     pulse, idle_since = Pulse(jobs, worker), monotonic()
     try:
         while True:
+            if registry.written("strategies") != began:
+                patiently(lambda: jobs.make_way(worker, kind))
+                return
             job = patiently(lambda: jobs.claim(worker, kind, os.getpid()))
             if job is not None:
                 carry_out(jobs, job, work, worker, pulse)

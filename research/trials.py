@@ -153,13 +153,17 @@ class TrialLedger:
     # Inside a transaction
 
     def _sound(self, db: sa.Connection) -> None:
-        """Rows number 1 to their count, and the triggers are there; a gap means that somebody took some out."""
+        """Rows number 1 to their count, the triggers are there, and each data set has what it was noted for: a gap
+        means that somebody took some out."""
         found = {row[0] for row in db.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'"))}
         for table in _TABLES:
             count, last = db.execute(sa.select(sa.func.count(), sa.func.max(table.c.number)).select_from(table)).one()
             missing = {f"{table.name}_{verb}" for verb in ("update", "delete", "insert")} - found
             if count != (last or 0) or missing:
                 raise LedgerUnusable(f"{self._database.name}: {table.name} has been tampered with; restore a backup")
+        noted = sa.exists().where(_trials.c.data == _data.c.data) | sa.exists().where(_boxes.c.data == _data.c.data)
+        if (left := db.execute(sa.select(_data.c.words).where(~noted).limit(1)).first()) is not None:
+            raise LedgerUnusable(f"{self._database.name}: the trials on {left.words} are gone; restore a backup")
 
     def _insert(self, db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         if rows:

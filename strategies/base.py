@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from domain import registry
+from domain.params import params_of
 
 Floats = npt.NDArray[np.float64]
 TIE = 1e-9
@@ -112,6 +113,18 @@ def names() -> list[str]:
 def find(name: str) -> type[Any]:
     """The class of a strategy by its file's name, or by the manual's (`rule`). UnknownName offers the nearest."""
     found: type[Any] = registry.part("strategies", ALSO_CALLED.get(name, name))
+    return found
+
+
+def unusable() -> dict[str, str]:
+    """What is wrong with the files of the drawer that no form can offer, by name."""
+    found = {}
+    for name in names():
+        try:
+            kind = find(name)
+            _ = kind.label, kind.about, params_of(kind)
+        except Exception as error:  # noqa: BLE001 - a person's own file may fail in any way; the others are offered
+            found[name] = str(error) or type(error).__name__
     return found
 
 

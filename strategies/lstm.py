@@ -3,6 +3,8 @@
 The model stands on the shelf of `domain.models`: the champion, the challenger, or one version. Without one, and
 wherever the model cannot honestly answer, the strategy wants nothing and says why: a model too old, made for other
 bars or other features, a bar it learned from, a value that is no number.
+
+It learned from bars of regular hours, so it is shown those alone; through the hours between, the last word stands.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from domain.candles import nanos
 from domain.errors import DeskError
+from domain.instruments import instrument
 from domain.models import ALIASES, Floats, Model, ModelFacts, shelf
 from domain.params import check_params, param
 from strategies.base import Wanted
 
+OPEN = 2  # a calendar's number for regular hours
 DAY_NS = 86_400_000_000_000
 UNKNOWN_WARMUP = 60  # without a model there is nothing to warm up; a guess keeps forms and charts sensible
 
@@ -67,10 +72,18 @@ class Lstm:
         if "up" not in facts.classes or "down" not in facts.classes:
             says = ", ".join(facts.classes)
             return _nothing(candles, f"{facts.called} tells {says} apart; it does not foresee a rise or a fall")
-        p = self._believed(model, candles)
+        regular = _regular(candles, facts.market)
+        shown, last = candles[regular], np.cumsum(regular) - 1
+        p = self._believed(model, shown)
         exposure = self._exposure(p, facts)
-        confidence = np.where(exposure != 0.0, np.where(exposure > 0.0, p, 1.0 - p), 0.0)
-        return Wanted(exposure, np.nan_to_num(confidence), lambda row: self._why(model, candles, p, exposure, row))
+        confidence = np.nan_to_num(np.where(exposure != 0.0, np.where(exposure > 0.0, p, 1.0 - p), 0.0))
+
+        def why(row: int) -> str:
+            if last[row] < 0:
+                return f"{facts.called} reads bars of regular hours, and there is none yet"
+            return self._why(model, shown, p, exposure, int(last[row]))
+
+        return Wanted(_standing(exposure, last), _standing(confidence, last), why)
 
     def _believed(self, model: Model, candles: pd.DataFrame) -> Floats:
         """The probability of a rise, half of what lies between rise and fall counted to each; NaN: no answer."""
@@ -105,6 +118,18 @@ class Lstm:
             end = pd.Timestamp(facts.seen_until, unit="ns")
             return f"{facts.called} learned from bars up to {end:%Y-%m-%d}: its word on {when:%Y-%m-%d} proves nothing"
         return model.why_not(candles, row) or f"{facts.called} has no finite answer"
+
+
+def _regular(candles: pd.DataFrame, market: str) -> npt.NDArray[np.bool_]:
+    """Bars of regular hours of a market like this one; all where no market is named."""
+    if not market:
+        return np.ones(len(candles), dtype=bool)
+    return np.asarray(instrument(market).calendar.locate(nanos(candles))[1] == OPEN)
+
+
+def _standing(said: Floats, last: npt.NDArray[np.int64]) -> Floats:
+    """Each bar's own word, or the last one before it; 0 where there is none."""
+    return np.asarray(np.r_[said, 0.0][last], dtype=np.float64)
 
 
 def _nothing(candles: pd.DataFrame, why: str) -> Wanted:

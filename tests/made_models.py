@@ -47,21 +47,21 @@ def about(
     backbone: str = "lstm",
     **more: Any,
 ) -> dict[str, Any]:
-    """A sidecar; `more` goes over it. The calibration ended with 2023, the data a little later."""
-    label, told = Label(kind, horizon=1), spec(timeframe, seq_len)
+    """A sidecar; `more` goes over it, one part at a time. The calibration ended with 2023, the data a little later."""
+    label, recipe = Label(kind, horizon=1), spec(timeframe, seq_len)
     arch = PatternNN(len(NAMES), hidden, n_classes=len(label.classes), backbone=backbone).arch()
     span = ["2023-01-01T00:00:00+00:00", "2023-12-30T00:00:00+00:00"]
     test = {"n": 100, "acc": 0.51, "acc_ci95": [0.41, 0.61], "majority_acc": 0.52, "logloss": 0.69, "brier": 0.25}
-    return {
+    told: dict[str, Any] = {
         "sentence": "On 100 later bars it is right in 51.0%: no skill is shown.",
         "arch": {**arch, "classes": list(label.classes)},
         "features": {
-            "spec_version": told["version"],
+            "spec_version": recipe["version"],
             "names": list(NAMES),
             "seq_len": seq_len,
             "timeframe": timeframe,
-            "warmup_bars": told["warmup"],
-            "spec_sha256": told["sha256"],
+            "warmup_bars": recipe["warmup"],
+            "spec_sha256": recipe["sha256"],
         },
         "scaler": {
             "kind": "standard",
@@ -90,7 +90,10 @@ def about(
         "calibration": {"method": "temperature", "T": 0.2},
         "metrics": {"test": test, "baselines": {"majority": {**test, "acc": 0.5}}},
         "limits": ["It was drawn by lot."],
-        **more,
+    }
+    return told | {
+        key: {**told[key], **value} if value and isinstance(value, dict) and key in told else value
+        for key, value in more.items()
     }
 
 

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 import backtest  # noqa: F401 - AppTest puts pages/ first on the path, where a page has this name
 import bootstrap
 import performance_utils as pu
+import strategies
 from research.jobs import Job, Jobs
 from research.study import Asked, Chosen
 from tests import studies
@@ -104,6 +105,25 @@ def test_running_twice_is_one_job_and_the_address_holds_it() -> None:
     assert (question.symbols, question.source) == (("AAPL",), "simulated")
     assert question.strategies[0].label == "sma_crossover 10/30"
     assert "Waiting" in said(at)
+
+
+def test_a_strategy_file_that_cannot_be_loaded_is_named_and_the_others_are_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_written.py").write_text("def target(:\n", encoding="utf-8")
+    (tmp_path / "no_words.py").write_text("class Mine:\n    pass\n\n\nPART = Mine\n", encoding="utf-8")
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+
+    at = opened()
+
+    assert [one.value.replace("\\", "") for one in at.warning] == [
+        "The strategy half_written is left out: strategies/half_written.py cannot be loaded: "
+        "SyntaxError: invalid syntax (half_written.py, line 1)",
+        "The strategy no_words is left out: type object 'Mine' has no attribute 'label'",
+    ]
+    offered = next(one for one in at.selectbox if one.label == "Strategy 1").options
+    assert "SMA crossover" in offered
+    assert not {"half_written", "no_words"} & set(offered)
 
 
 def test_what_is_wrong_is_named_beside_the_field_and_nothing_is_lost() -> None:

@@ -659,6 +659,18 @@ def test_without_a_verdict_it_says_so_on_top_and_counts_all_the_same(
     assert [line.split()[4] for line in counted] == ["1", "2", "2"]
 
 
+def test_a_strategy_that_wants_nothing_says_why(own_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    span = ("--symbol", "AAPL", "--start", "2023-06-01", "--end", "2024-01-31", "--data-dir", str(own_files))
+    impossible = ("--strategy", "sma_crossover", "--param", "fast=100", "slow=400", "short=no", "--no-verdict")
+
+    assert ask(*span, *impossible) == 0
+    assert ask(*span, *impossible, "--json") == 0
+
+    text, _, told = capsys.readouterr().out.partition("\n{")
+    assert "\nsma_crossover: It wanted nothing in any bar: SMA 400 needs 400 bars and there are " in text
+    assert "It wanted nothing" in json.loads("{" + told)["strategies"]["sma_crossover"]["notes"][0]
+
+
 def test_a_sweep_is_counted_with_every_combination(own_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     span = ("--symbol", "AAPL", "--start", "2023-06-01", "--end", "2024-01-31", "--data-dir", str(own_files))
     ranges = ("--strategy", "sma_crossover", "--range", "fast=3:6:1", "slow=10,20")
@@ -682,6 +694,7 @@ def test_a_sweep_is_counted_with_every_combination(own_files: Path, capsys: pyte
         (("--data-dir", "nowhere"), "there is no folder nowhere"),
         (("--param", "fast=x"), "no setting"),
         (("--cash", "-5"), "cash must be at least 1"),
+        (("--risk", "1"), "--risk is what a stop would lose: add --stop or --trail"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_and_ends_with_2(
@@ -714,8 +727,10 @@ def test_simulated_candles_only_on_request_and_in_large_letters(
     assert "SIMULATED PRICES" in capsys.readouterr().out
 
 
-def test_an_unknown_option_ends_with_2() -> None:
+@pytest.mark.parametrize("stop", ["two", "1..2", "."])
+def test_what_is_no_option_ends_with_2(stop: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        ask("--symbol", "AAPL", "--stop", "two")
+        ask("--symbol", "AAPL", "--stop", stop)
 
     assert ended.value.code == 2
+    assert f"an exit is written 2atr, 1% or 0.50: got '{stop}'" in capsys.readouterr().err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -306,6 +308,49 @@ def test_the_look_ahead_probe_names_the_first_row_that_differs() -> None:
     assert "no answer without the later ones" in silent.said
 
 
+REMEMBERS = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from strategies.base import Wanted
+
+SEEN = {}
+
+
+@dataclass(frozen=True)
+class Remembers:
+    ahead: int = 1
+    warmup = 2
+
+    def target(self, candles):
+        SEEN.update(zip(candles.index, candles["close"]))
+        times = sorted(SEEN)
+        later = dict(zip(times, times[self.ahead :]))
+        rises = [SEEN.get(later.get(at), 0.0) > close for at, close in zip(candles.index, candles["close"])]
+        return Wanted(np.array(rises, dtype=float))
+
+
+PART = Remembers
+"""
+
+
+def test_what_a_file_remembers_from_other_candles_tells_it_of_no_later_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole run has shown it every bar before the probe asks; with `ahead` 0 it looks up its own bar only."""
+    (tmp_path / "remembers.py").write_text(REMEMBERS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module("remembers").PART
+
+    peeking, plain = (ask(markets.noise(1, 300), kind(ahead=rows)) for rows in (1, 0))
+
+    assert peeking["own result"].outcome is PASS
+    assert peeking["look-ahead"].outcome is FAILED
+    assert plain["look-ahead"].outcome is PASS
+    assert "remembers_anew" not in sys.modules
+
+
 def test_rows_are_asked_around_changes_and_over_the_whole_span() -> None:
     want = np.zeros(500)
     want[300:310] = 1.0
@@ -387,6 +432,33 @@ def test_a_subclass_is_probed_as_a_strategy_is() -> None:
     assert found["own result"].outcome is PASS
     assert found["look-ahead"].outcome is PASS
     assert found["warm-up"].said.endswith("it declares no warm-up.")
+
+
+class WithTheOther(Backtest):
+    """Goes with the other symbol's last move, or (`ahead`) with the one to come."""
+
+    ahead = 0
+
+    def target(self, candles: pd.DataFrame) -> pd.Series:
+        assert isinstance(self.candles, dict)
+        moves = np.sign(self.candles["ONE" if self.symbol == "TWO" else "TWO"]["close"].diff())
+        return moves.shift(-self.ahead).reindex(candles.index).fillna(0.0)
+
+
+class Ahead(WithTheOther):
+    ahead = 1
+
+
+def test_a_subclass_is_cut_off_in_all_the_candles_within_its_reach() -> None:
+    frames = {name: markets.trending(seed, 300) for name, seed in (("ONE", 21), ("TWO", 22))}
+
+    honest, peeking = (
+        verdict(frames, test, Setup(), test.run(), ONE) for test in (WithTheOther(frames), Ahead(frames))
+    )
+
+    assert honest["look-ahead"].outcome is PASS
+    assert peeking["own result"].outcome is PASS
+    assert peeking["look-ahead"].outcome is FAILED
 
 
 def test_a_test_that_decides_bar_by_bar_is_cut_off_too() -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+import strategies
 from domain.clock import ManualClock
 from domain.errors import DeskError, UnknownName
 from research import jobs as jobs_module
 from research.jobs import SILENT_S, Job, Jobs
-from research.runner import Pulse, carry_out
+from research.runner import Pulse, carry_out, serve
 from tests.conftest import ROOT
 
 WORK = {"toy": "tests.jobs_work:work", "endless": "tests.jobs_work:until_cancelled", "train": "tests.jobs_work:work"}
@@ -177,6 +178,29 @@ def test_silence_is_lost_and_a_later_sign_of_life_finds_it_again(url: str) -> No
     done = jobs.get(job.id)
     assert done is not None
     assert (done.state, done.share) == ("done", 1.0)
+
+
+def test_a_worker_makes_way_for_a_new_one_once_a_strategy_s_file_has_changed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has loaded is no longer what stands there, and its next answer would be of old code."""
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    jobs, hired = Jobs(url, kinds=WORK), list[str]()
+    monkeypatch.setattr(jobs, "_hire", lambda db, kind, only: hired.append(kind))
+    first = jobs.start("toy", {})
+
+    def change(*told: object) -> None:
+        jobs.start("toy", {})
+        (tmp_path / "mine.py").write_text("PART = None\n", encoding="utf-8")
+
+    monkeypatch.setattr("research.runner.carry_out", change)
+    hired.clear()
+
+    serve(jobs, "toy", WORK["toy"], "old", idle_s=60.0)
+
+    assert [job.state for job in jobs._read(jobs_module._jobs.c.kind == "toy", 9)] == ["queued", "running"]
+    assert jobs.get(first.id) is not None
+    assert hired[-1] == "toy"
 
 
 def test_two_workers_never_take_the_same_job(url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from backtester import Backtest, Setup
 from domain.matching import FillRules
 from learning.baselines import Predict
-from learning.evaluation import after_costs, compared, plain_models, walk_forward
+from learning.evaluation import AfterCosts, after_costs, compared, plain_models, walk_forward
 from learning.hysteresis import exposure
 from learning.labels import Label
 from learning.planted import planted
@@ -154,3 +154,24 @@ def test_falls_are_sold_where_short_sales_are_asked_for() -> None:
     assert set(long.result.trades["side"]) == {"long"}
     assert set(both.result.trades["side"]) == {"long", "short"}
     assert both.figures["net_return"] > long.figures["net_return"]
+
+
+def test_a_symbol_whose_bars_end_before_the_test_has_no_part_in_it() -> None:
+    first, second = sorted(MARKET.frames)
+    frames = {first: MARKET.frames[first], second: MARKET.frames[second].iloc[:200]}
+    flat = flatten(frames, Label("direction", horizon=1), 4, "1h")
+    rows = np.flatnonzero(flat.at > np.quantile(flat.at, 0.8))
+    alone = flatten({first: frames[first]}, Label("direction", horizon=1), 4, "1h")
+    same = np.flatnonzero(np.isin(alone.at, flat.at[rows]))
+
+    found = after_costs(frames, flat, rows, knowing(flat, rows), draws=0).figures
+    assert found["trades"] > 0
+    assert found == after_costs({first: frames[first]}, alone, same, knowing(alone, same), draws=0).figures
+    assert -1.0 < found["hold_max_drawdown"] < 0.0
+
+
+def test_one_trade_is_one_trade() -> None:
+    figures = {"trades": 1, "net_return": 0.1, "hold_return": 0.2, "net_return_2x": 0.0, "net_return_3x": -0.1}
+    one = AfterCosts(None, {**figures, "percentile": None})  # type: ignore[arg-type]
+
+    assert one.said.startswith("Net +10.0% in 1 trade, buying and holding +20.0%")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import backtester
 from domain import models
-from domain.candles import resample, timeframe
+from domain.candles import expected, resample, timeframe
 from domain.clock import ManualClock
 from domain.instruments import instrument
 from domain.models import ModelFacts, use_shelf
@@ -24,6 +25,8 @@ from strategies.lstm import Lstm
 from tests.made_models import HOUR, hours, saved
 
 CANDLES = hours(420)
+AAPL = instrument("AAPL")
+SESSION_END = pd.Timedelta("30min")  # the last hourly bar of a session opens half an hour before its close
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +167,36 @@ def test_of_windows_with_a_missing_bar_it_says_nothing(tmp_path: Path) -> None:
 
     assert silent.tolist() == list(range(300, 306))  # the six windows that reach over the hole
     assert "are not consecutive 1h bars" in model.why_not(holed, 302)
+
+
+def with_extended_hours(regular: pd.DataFrame) -> pd.DataFrame:
+    """The same bars with one before and one after each session, far off in price."""
+    days = regular.groupby(regular.index.date)
+    early, late = days.head(1), days.tail(1)
+    thin = pd.concat([early.set_axis(early.index - pd.Timedelta("30min")), late.set_axis(late.index + SESSION_END)])
+    return pd.concat([regular, thin * 1.5]).sort_index()
+
+
+def test_it_is_shown_regular_hours_alone_and_its_word_stands_through_the_others(tmp_path: Path) -> None:
+    """It learned from regular hours: with the bars between them its windows would be others, or none."""
+    champion(tmp_path, data={"symbols": ["AAPL"]})
+    opens = expected(datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC), timeframe("1h"), AAPL)
+    regular = CANDLES.set_axis(pd.to_datetime(opens[: len(CANDLES)], utc=True))
+    mixed, strategy = with_extended_hours(regular), Lstm(hold=3, enter=0.51, leave=0.5)
+    alone, among = strategy.target(regular), strategy.target(mixed)
+
+    own = mixed.index.isin(regular.index)
+    assert len(mixed) > len(regular)
+    assert set(alone.exposure.tolist()) == {0.0, 1.0}
+    assert np.array_equal(among.exposure[own], alone.exposure)
+    assert np.array_equal(among.confidence[own], alone.confidence)
+    standing = pd.Series(alone.exposure, regular.index).reindex(mixed.index).ffill().fillna(0.0)
+    assert np.array_equal(among.exposure, standing)
+    assert "bars of regular hours, and there is none yet" in among.why(0)
+    assert among.why(-1) == alone.why(-1)
+    for row in range(4 * strategy.warmup, len(mixed), 23):
+        window = mixed.iloc[row - 4 * strategy.warmup : row + 1]
+        assert asked(strategy, window).exposure[-1] == among.exposure[row]
 
 
 def test_of_prices_that_stand_still_it_says_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import signal
@@ -25,7 +26,7 @@ from learning.judging import verdict
 from learning.labels import Label
 from learning.planted import planted
 from learning.training import Options
-from model_manager import ModelManager, Shelf
+from model_manager import Entry, ModelManager, Shelf
 from strategies.base import asked as wishes
 from strategies.lstm import Lstm
 from tests.conftest import ROOT
@@ -61,7 +62,8 @@ def test_one_line_trains_judges_and_saves(folder: Path, capsys: pytest.CaptureFi
     rows = [text.split("  ")[0] for text in out.splitlines()[1:5]]
 
     assert rows == ["majority", "logistic", "lightgbm", "this model"]
-    assert "pattern_nn_v1.pth. To let the strategy lstm ask it: python model_manager.py point champion v1" in out
+    models = folder.parent / "models"
+    assert f"To name it there: python model_manager.py --out-dir {models} --name pattern_nn point champion v1." in out
     assert told["metrics"]["test"]["acc"] > 0.8  # nine of ten follow the rule
     assert told["sentence"] in out
     assert "always naming the commonest class gets" in told["sentence"]
@@ -112,6 +114,7 @@ def test_a_dry_run_says_what_would_be_learned_from_and_writes_nothing(
         (["--seeds", "0"], "seeds must be from 1 to 100: got 0"),
         (["--horizon", "800"], "too few candles to learn from"),
         (["--name", "../evil"], "small letters, digits and _"),
+        (["--device", "cuda"], "there is no GPU here that torch can use"),
         (["--version", "two"], "--version is auto or a number above 0: got 'two'"),
     ],
 )
@@ -164,6 +167,32 @@ def test_ctrl_c_keeps_the_epochs_and_resume_ends_where_it_would_have(folder: Pat
     resumed, whole = (said(folder, version)["training"] for version in (1, 2))
     assert resumed["weights_hash"] == whole["weights_hash"]
     assert [e["val_loss"] for e in resumed["history"]] == [e["val_loss"] for e in whole["history"]]
+
+
+def test_the_same_training_twice_at_once_is_refused_and_another_is_not(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two in one folder would write one checkpoint in turns."""
+    own = folder.parent / "models" / ".training"
+    asked = ml_pipeline.asked_of(ml_pipeline.parser().parse_args(line(folder, "--epochs", "1")))
+    both = own / f"pattern_nn-{asked.key}-{ml_pipeline._which(gathered(FRAMES, '1h'))}"
+    with ml_pipeline._alone(both):
+        assert ml_pipeline.main(line(folder, "--epochs", "1")) == 2
+        assert "the same training runs already" in capsys.readouterr().err
+        assert ml_pipeline.main(line(folder, "--epochs", "1", "--symbols", min(FRAMES))) == 2
+        assert "too little data" in capsys.readouterr().err
+
+    assert ml_pipeline.main(line(folder, "--horizon", "800", "--resume")) == 2
+    assert "There is nothing to go on from: it begins anew." in capsys.readouterr().err
+
+
+def test_the_way_on_names_the_models_that_the_strategy_asks(tmp_path: Path) -> None:
+    entry = Entry("pattern_nn", 3, "candidate", {})
+
+    said = ml_pipeline._way_on(entry, tmp_path, tmp_path)
+    assert said == "To let the strategy lstm ask it: python model_manager.py point champion v3"
+    other = ml_pipeline._way_on(dataclasses.replace(entry, name="mine"), tmp_path, tmp_path)
+    assert "--name mine point champion v3. The strategy lstm asks pattern_nn in" in other
 
 
 # As a job

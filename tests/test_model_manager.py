@@ -304,7 +304,7 @@ def test_the_card_says_what_was_asked_and_puts_the_majority_first(folder: Path) 
     text = card(entry.said, entry.status)
 
     assert "# pattern_nn v1 (candidate)" in text
-    assert "is the close 1 bars on above the next open" in text
+    assert "is the close 1 bar on above the next open" in text
     assert text.index("| majority | 100 | 50.0%") < text.index("| this model | 100 | 51.0% (41.0% to 61.0%)")
     assert entry.said["files"]["pth"]["sha256"] in text
     assert "It was drawn by lot." in text
@@ -325,3 +325,126 @@ def test_the_command_line_lists_points_and_refuses(folder: Path, capsys: pytest.
     assert "has no version before" in capsys.readouterr().err
     assert model_manager.main([*at, "retire", "v3"]) == 2
     assert "there is no model pattern_nn_v3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("created_utc", 3),
+        ("arch", None),
+        ("features", []),
+        ("scaler", "x"),
+        ("label", {}),
+        ("data", {}),
+        ("split", {"calib": ["2024"]}),
+        ("metrics", "x"),
+        ("limits", None),
+        ("leaks", "x"),
+    ],
+)
+def test_a_description_of_another_shape_is_named_and_the_others_are_listed(
+    folder: Path, place: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager, _ = saved(folder)
+    saved(folder, seed=1)
+    path = folder / "pattern_nn_v1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {place: value}))
+
+    with pytest.raises(ModelDamaged, match=f"is not whole: {place}"):
+        manager.load("v1")
+    assert [entry.status for entry in manager.entries()] == ["damaged", "candidate"]
+    assert model_manager.main(["--out-dir", str(folder), "list"]) == 0
+    assert "pattern_nn_v2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version": 1}', "[1]"])
+def test_a_description_that_cannot_be_read_is_damaged(folder: Path, text: str) -> None:
+    manager, _ = saved(folder)
+    (folder / "pattern_nn_v1.json").write_text(text)
+
+    [entry] = manager.entries()
+    assert entry.status == "damaged"
+
+
+def test_a_description_without_an_end_is_not_read(folder: Path) -> None:
+    manager, _ = saved(folder)
+    (folder / "pattern_nn_v1.json").unlink()
+    (folder / "pattern_nn_v1.json").symlink_to("/dev/zero")
+
+    assert "it is no file of at most" in manager.entries()[0].wrong
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"aliases": []},
+        {"aliases": {"pattern_nn": {"champion": "x"}}},
+        {"retired": {"pattern_nn": 5}},
+        {"history": [{}]},
+        {"history": {}},
+    ],
+)
+def test_a_registry_of_another_shape_is_damaged_whoever_asks(folder: Path, parts: dict[str, Any]) -> None:
+    manager, _ = saved(folder)
+    whole = {"format": 1, "aliases": {}, "retired": {}, "history": []}
+    (folder / "registry.json").write_text(json.dumps(whole | parts))
+
+    for ask in (manager.entries, lambda: manager.load("champion"), manager.roll_back):
+        with pytest.raises(ModelDamaged, match="bring back a copy, or delete it"):
+            ask()
+
+
+def test_a_refusal_gives_no_advice_how_to_read_the_file_after_all(folder: Path) -> None:
+    manager, _ = saved(folder)
+    content = pickle.dumps({"format": 1, "x": print}, protocol=2)
+    (folder / "pattern_nn_v1.pth").write_bytes(content)
+    said = json.loads((folder / "pattern_nn_v1.json").read_text())
+    said["files"]["pth"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "pattern_nn_v1.json").write_text(json.dumps(said))
+
+    with pytest.raises(ModelDamaged) as refused:
+        manager.load("v1")
+    assert str(refused.value) == (
+        "pattern_nn_v1 was refused, nothing in it was run: it holds more than weights and plain values, or is torn"
+    )
+
+
+def test_a_temperature_without_end_is_refused(folder: Path) -> None:
+    manager, _ = saved(folder)
+    path = folder / "pattern_nn_v1.json"
+    path.write_text(path.read_text().replace('"T": 0.2', '"T": Infinity'))
+
+    with pytest.raises(ModelDamaged, match="a temperature that are no numbers"):
+        manager.load("v1")
+
+
+def test_a_version_that_no_file_name_can_hold_is_refused_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(ModelError, match="version must be at most 999,999,999"):
+        ModelManager(folder, ManualClock()).save(weights(), about(), version=10**9)
+    assert not list(folder.glob("*.pth"))
+
+
+def test_what_was_decided_on_an_older_registry_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the lock another process may have been faster."""
+    manager, _ = saved(folder)
+    for seed in (1, 2):
+        saved(folder, seed=seed)
+    manager.point("champion", "v1")
+    manager.point("champion", "v2")
+    load, other = ModelManager.load, ModelManager(folder, ManualClock())
+
+    def meanwhile(change: Callable[[], Any]) -> None:
+        def first(self: ModelManager, asked: str, name: str = "pattern_nn") -> Any:
+            monkeypatch.setattr(ModelManager, "load", load)
+            change()
+            return load(self, asked, name)
+
+        monkeypatch.setattr(ModelManager, "load", first)
+
+    meanwhile(lambda: other.point("champion", "v3"))
+    with pytest.raises(ModelError, match="was changed meanwhile: look again before you roll it back"):
+        manager.roll_back()
+    assert manager.entry("champion").version == 3
+    other.retire("v1")
+    with pytest.raises(ModelError, match="pattern_nn_v1 was retired"):
+        manager._change("point", "champion", "pattern_nn", 1, "")

@@ -216,7 +216,7 @@ def test_a_trained_model_tells_recognising_from_forecasting(home: Path) -> None:
     at = opened(job=job.id)
 
     assert "No better than the majority" in texts(at)
-    assert "It forecasts: is the close 1 bars on above the next open? It was right in 51.0%" in texts(at)
+    assert "It forecasts: is the close 1 bar on above the next open? It was right in 51.0%" in texts(at)
     assert "always naming the commonest class gets 52.0%. So it has shown nothing." in texts(at)
 
 

@@ -148,6 +148,17 @@ def test_a_file_somebody_took_rows_out_of_is_not_believed(ledger: TrialLedger, t
         count(ledger, DATA, 4)
 
 
+def test_trials_whose_table_was_thrown_away_are_missed(ledger: TrialLedger, tmp_path: Path) -> None:
+    """A new table in its place is sound in itself; the data sets still say what was tried on them."""
+    count(ledger, DATA, 1, 2, 3)
+    file = tmp_path / "data" / "research.db"
+    with sqlite3.connect(file) as db:
+        db.executescript("DROP TABLE trials")
+
+    with pytest.raises(LedgerUnusable, match=r"the trials on .* are gone; restore a backup"):
+        TrialLedger(f"sqlite:///{file}")
+
+
 def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'research.db'}"
     TrialLedger(url).close()

@@ -17,7 +17,7 @@ from domain.instruments import KNOWN
 from domain.matching import FillRules
 from domain.params import Param, params_of
 from research.study import Asked, Chosen
-from strategies.base import find, names
+from strategies.base import find, names, unusable
 from ui.session import Open
 
 Draft = dict[str, Any]
@@ -128,7 +128,13 @@ def cast(param: Param, params: Draft) -> Any:
 
 
 def declared(name: str) -> dict[str, Param]:
-    return params_of(find(name)) if name in names() else {}
+    return params_of(find(name)) if name in offered() else {}
+
+
+def offered() -> list[str]:
+    """The strategies a form can offer."""
+    broken = unusable()
+    return [name for name in names() if name not in broken]
 
 
 def _setup(known: Draft) -> Draft:

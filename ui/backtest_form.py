@@ -13,7 +13,7 @@ from domain.errors import DeskError
 from domain.instruments import KNOWN
 from domain.matching import FillRules
 from domain.params import Param, params_of
-from strategies.base import find, names
+from strategies.base import find, unusable
 from ui import backtest_draft as kept
 from ui import wording
 from ui.session import Open
@@ -88,6 +88,8 @@ def source_words(name: str) -> str:
 
 
 def _strategies(now: kept.Draft) -> None:
+    for name, why in unusable().items():
+        st.warning(wording.plain(f"The strategy {name} is left out: {why}"), icon=":material/warning:")
     for number, one in enumerate(now["strategies"], 1):
         with st.container(border=True, key=kept.key_of(f"card_{one['id']}")):
             _one_strategy(number, one, alone=len(now["strategies"]) == 1)
@@ -98,12 +100,12 @@ def _strategies(now: kept.Draft) -> None:
 def _one_strategy(number: int, one: kept.Draft, *, alone: bool) -> None:
     declared = kept.declared(one["name"])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        offered = names() if one["name"] in names() else [one["name"], *names()]
+        known = kept.offered()
         st.selectbox(
             f"Strategy {number}",
-            offered,
+            known if one["name"] in known else [one["name"], *known],
             key=kept.held(f"s{one['id']}", one["name"]),
-            format_func=lambda name: str(find(name).label) if name in names() else f"{name} (gone)",
+            format_func=lambda name: str(find(name).label) if name in known else f"{name} (gone)",
             width=190,
         )
         for name, param in declared.items():
@@ -117,7 +119,7 @@ def _one_strategy(number: int, one: kept.Draft, *, alone: bool) -> None:
                 args=(one["id"],),
                 help=f"Remove strategy {number}",
             )
-    if one["name"] in names():
+    if one["name"] in known:
         st.caption(str(find(one["name"]).about))
     if said := kept.strategy_complaint(one):
         st.error(wording.plain(f"Strategy {number}: {said}"), icon=":material/error:")

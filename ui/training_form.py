@@ -173,7 +173,7 @@ def words(told: Any) -> str:
         training = told["training"]
         label, options = training["label"], training["options"]
         kind = KINDS.get(label["kind"], label["kind"])
-        over = "" if label["kind"] == "pattern" else f" {label['horizon']} bars on"
+        over = "" if label["kind"] == "pattern" else f" {label['horizon']} bar{'s' * (label['horizon'] != 1)} on"
         of = ", ".join(told["symbols"][:4]) or "every symbol of your files"
         more = f" and {len(told['symbols']) - 4} more" if len(told["symbols"]) > 4 else ""
         size = f"{options['epochs']} epochs, sequences of {options['seq_len']}, lr {options['lr']:g}"

@@ -74,6 +74,6 @@ def test_a_training_outlives_a_reload_is_cancelled_and_another_becomes_a_model(p
     page.get_by_text("Train again or another one").click()
     retrain(page, 2)
     expect(page.get_by_text("Saved as pattern_nn_v1")).to_be_visible(timeout=PATIENT_MS)
-    expect(page.get_by_text("It forecasts: is the close 1 bars on above the next open?")).to_be_visible()
+    expect(page.get_by_text("It forecasts: is the close 1 bar on above the next open?")).to_be_visible()
     expect(page.get_by_role("button", name="Download model card")).to_be_visible()
     assert page.url != first
