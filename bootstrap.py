@@ -22,6 +22,7 @@ from streamlit.runtime.pages_manager import PagesManager
 import performance_utils
 import settings as settings_file
 from desk import place as places
+from desk.accounts import Accounts
 from desk.facts import Facts
 from desk.inbox import Inbox
 from desk.live_book import LiveBook
@@ -64,6 +65,19 @@ def people() -> People:
     """Watch lists and preferences."""
     settings = settings_file.load()
     return People(settings.people_url, settings.watchlist)
+
+
+@functools.cache
+def accounts() -> Accounts:
+    """Who may come in, and who is in."""
+    return Accounts(settings_file.load().accounts_url)
+
+
+@functools.cache
+def reached_by() -> tuple[str, str]:
+    """The address people type where a proxy stands in front, and that proxy's own."""
+    settings = settings_file.load()
+    return settings.public_url, settings.proxy_address
 
 
 def effective_settings() -> settings_file.Settings:

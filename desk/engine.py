@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers.base import Broker
+from desk.authority import Authority
 from desk.crash import crash_point
 from desk.database import Database
 from desk.draining import Draining
@@ -77,6 +78,7 @@ class Parts:
     machine_clock: Clock = SystemClock()  # noqa: RUF009 - it has no state
     ids: Callable[[], str] = random_id
     session: Session | None = None
+    authority: Authority = Authority()  # noqa: RUF009 - it has no state
 
 
 class Engine:
@@ -109,7 +111,7 @@ class Engine:
         self._ledger, self._looking = ledger, Database(parts.place.ledger_url, read_only=True)
         self._inbox, reader = Inbox(self._looking, parts.clock), Reader(self._looking, parts.clock)
         self._tools = Tools(parts.place, parts.clock, ledger, epoch, reader, parts.broker, parts.facts, parts.ids)
-        self._tools.session = parts.session
+        self._tools.session, self._tools.authority = parts.session, parts.authority
         parts.facts.tell = parts.broker.follow
         self._book = LiveBook(parts.place.live_path)
         self._valuation = Valuation(self._tools)

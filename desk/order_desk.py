@@ -8,12 +8,13 @@ each turn.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 from desk.adopting import Adopting
 from desk.arming import Arming
-from desk.authority import allows
+from desk.authority import Ruling, name_of
 from desk.changing import Changing
 from desk.claims import Claims, Wait
 from desk.closing import Closing
@@ -25,7 +26,7 @@ from desk.submit import refused
 from desk.switches import Switches
 from desk.tools import Key, Tools
 from desk.valuation import Valuation
-from domain.commands import Answer, Kind
+from domain.commands import Answer, Command, Kind
 from domain.errors import DeskError, LeaseHeld, LedgerBusy
 
 STALE_AFTER = timedelta(seconds=90)
@@ -95,13 +96,20 @@ class OrderDesk:
     async def _answer(self, waiting: Waiting) -> Answer | None:
         """The answer still to be written; None where it was written with what was done."""
         command, now = waiting.command, self._tools.now()
-        if not allows(command.actor, command.kind):
-            return refused(f"{command.actor} may not {command.kind}: ask the owner for the role that may.")
         age = now - waiting.asked
+        ruling = self._ruling(command, age)
+        if not ruling.allowed:
+            return refused(ruling.said)
         if age > STALE_AFTER and command.kind not in NEVER_STALE and not self._claims.begun(command.key):
             return refused(f"It was asked {_words(age)} ago, while no engine ran. Ask again if it is still meant.")
         self._claims.begin(command.key, now)
-        return await self._handlers[command.kind](waiting)
+        return await self._handlers[command.kind](replace(waiting, command=replace(command, actor=ruling.name)))
+
+    def _ruling(self, command: Command, age: timedelta) -> Ruling:
+        """What was begun goes on, though its sign-in may end meanwhile: half a close is worse than none."""
+        if self._claims.begun(command.key):
+            return Ruling(True, name_of(command.actor))
+        return self._tools.authority.rule(command.actor, command.kind, age)
 
 
 def _words(age: timedelta) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from brokers.base import Estimate
 from desk import ticket
+from desk.authority import name_of
 from desk.closing import Closing, order_id_of
 from desk.lookups import freed, held_of
 from desk.records import Waiting
@@ -114,7 +115,7 @@ class Placing:
         if found is None or found[0].kind is not Kind.PREVIEW or found[1].state is not CommandState.DONE:
             raise TicketFault("This order was not previewed: preview it first.")
         previewed, answer = found
-        if previewed.actor != command.actor or command.key != token_of(key):
+        if name_of(previewed.actor) != command.actor or command.key != token_of(key):
             raise TicketFault("This preview is somebody else's: preview it yourself.")
         if ticket.from_json(answer.details["request"]) != request:
             raise TicketFault("This is not the order that was previewed: preview it again.")

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from brokers.base import Broker, BrokerAccount
+from desk.authority import Authority
 from desk.facts import Facts
 from desk.ledger import Ledger
 from desk.place import Place
@@ -76,6 +77,7 @@ class Tools:
     waits: str = ""
     look_again: bool = False
     session: Session | None = None
+    authority: Authority = field(default_factory=Authority)
 
     def now(self) -> datetime:
         return self.clock.now()

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers.base import BrokerAccount
-from desk.authority import allows
 from desk.protection import pieces
 from desk.tools import Tools
 from domain.calendars import NEW_YORK
@@ -61,7 +60,7 @@ async def context(
         instrument_state=switch[2],
         mode_armed=_armed(tools, request),
         actor=actor,
-        actor_allowed=actor == ENGINE or allows(actor, Kind.PLACE),
+        actor_allowed=actor == ENGINE or tools.authority.still(actor, Kind.PLACE),
         broker_ready=tools.ready and (request.purpose is not Purpose.ENTRY or _may_open(tools, account)),
         market=what.calendar.state(now),
         clock_skew_s=_skew(tools),

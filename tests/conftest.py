@@ -36,6 +36,8 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     # A page under test becomes `__main__`, which processes started later would import once more, outside of any test.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    if "bootstrap" in sys.modules:  # no test meets the accounts of another
+        sys.modules["bootstrap"].accounts.cache_clear()
     monkeypatch.setenv("MODELS_DIR", str(tmp_path_factory.getbasetemp() / "no-models"))
 
 

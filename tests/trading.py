@@ -17,7 +17,7 @@ import pandas as pd
 from brokers.base import Broker
 from brokers.paper import PaperBroker
 from desk import place as places
-from desk.authority import LOCAL_OWNER
+from desk.authority import LOCAL_OWNER, Authority
 from desk.facts import Bars, Facts
 from desk.inbox import Inbox
 from desk.reader import Reader
@@ -92,12 +92,14 @@ class PaperDesk:
         machine_clock: Clock | None = None,
         prices: Callable[[Clock], Prices] | None = None,
         bars: Bars | None = None,
+        authority: Authority | None = None,
         **settings: Any,
     ) -> None:
         self.settings = Settings(data_dir=folder / "data", paper_accounts=accounts, **settings)
         self.clock = clock or ManualClock(MORNING)
         self.prices, self.bars = (prices or Prices)(self.clock), bars
         self.place_of = places.paper(self.settings, "scripted", simulated=False)
+        self._authority = authority or Authority()
         self._machine, self._wrap = machine_clock or self.clock, broker
         self._names = itertools.count(1)
         self.inbox = Inbox(self.place_of.ledger_url, self.clock)
@@ -116,6 +118,7 @@ class PaperDesk:
             poll_s=0.0,
             machine_clock=self._machine,
             ids=lambda: f"{next(self._names):08x}",
+            authority=self._authority,
         )
         self.engine = Engine(parts)
         await self.engine.open()

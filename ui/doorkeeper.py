@@ -1,0 +1,126 @@
+"""Whoever comes to the server passes here first: pages, live figures, WebSocket, uploads, all of it.
+
+The rule: from the first account on nothing is told to who is not signed in but the page to sign in. A WebSocket comes
+from the desk's own page, whatever Streamlit's options say. It guards the door; what may be done is the engine's to say.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from desk.accounts import Accounts
+from desk.door import is_loopback
+from domain.errors import DeskError
+
+PAGE, LOGIN, LOGOUT = "/sign-in", "/auth/login", "/auth/logout"
+HEALTH = "/_stcore/health"
+OPEN = {PAGE: ("GET", "HEAD"), LOGIN: ("POST",), LOGOUT: ("POST",), HEALTH: ("GET", "HEAD")}
+SCRIPTS = "/static/"  # Streamlit's own, as everybody has them: a page that is put out still needs them to say so
+COOKIES = ("__Host-sid", "sid")  # the first one only where browsers come by https
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Turned away: with which status, and why."""
+
+    status: int
+    said: str
+
+
+class Doorkeeper:
+    """The middleware. `accounts` is asked at each request, so that a sign-in revoked is a request refused."""
+
+    def __init__(self, app: ASGIApp, accounts: Callable[[], Accounts]) -> None:
+        self._app, self._accounts = app, accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        turned = await self._turned(scope)
+        if turned is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before it is accepted: 403
+        else:
+            await _answer(scope, turned)(scope, receive, send)
+
+    async def _turned(self, scope: Scope) -> Turned | None:
+        headers = Headers(scope=scope)
+        if scope["type"] == "websocket" and not own_origin(headers):
+            return Turned(403, "this address answers the desk's own page only")
+        if scope["type"] == "http" and _is_open(scope["path"], scope["method"]):
+            return None
+        try:
+            return await run_in_threadpool(self._stranger, scope, headers)
+        except DeskError as error:
+            _log.error("nobody is let in: %s", error)
+            return Turned(503, "The accounts of this desk cannot be read; its log says why.")
+
+    def _stranger(self, scope: Scope, headers: Headers) -> Turned | None:
+        accounts = self._accounts()
+        if not accounts.any():
+            return _from_elsewhere(scope, headers)
+        return None if accounts.who(secret_of(headers)) else Turned(401, "Sign in first.")
+
+
+def _is_open(path: str, method: str) -> bool:
+    return method in OPEN.get(path, ()) or (path.startswith(SCRIPTS) and ".." not in path)
+
+
+def _from_elsewhere(scope: Scope, headers: Headers) -> Turned | None:
+    """A desk without accounts is this machine's alone, however it was started and whatever stands in front of it."""
+    ends = [end[0] for end in (scope.get("server"), scope.get("client")) if end]
+    if all(is_loopback(end) for end in ends) and not any(name in headers for name in FORWARDED):
+        return None
+    return Turned(403, "This desk has no account yet and opens on its own machine only: `make owner` makes one.")
+
+
+def _answer(scope: Scope, turned: Turned) -> Response:
+    """A person is led to the page to sign in and back; a program gets the status."""
+    path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
+    wants_page = "text/html" in Headers(scope=scope).get("accept", "") and scope["method"] in ("GET", "HEAD")
+    if turned.status == 401 and wants_page:
+        back = quote(path + (f"?{query}" if query else ""), safe="")
+        return RedirectResponse(f"{PAGE}?next={back}", 303, headers={"Cache-Control": "no-store"})
+    if wants_page:
+        return PlainTextResponse(turned.said, turned.status)
+    return JSONResponse({"problem": turned.said}, turned.status, headers={"Cache-Control": "no-store"})
+
+
+def secret_of(headers: Headers | Any) -> str:
+    """What the sign-in's cookie holds; '' where there is none."""
+    return secret_in(cookie_parser(headers.get("cookie", "")))
+
+
+def secret_in(cookies: Any) -> str:
+    """The same, of cookies that were taken apart already (`st.context.cookies`)."""
+    return next((str(cookies[name]) for name in COOKIES if cookies.get(name)), "")
+
+
+def own_origin(headers: Headers) -> bool:
+    """Whether a page of this very host sent it: browsers always say so, and a page elsewhere cannot lie about it."""
+    origins, hosts = headers.getlist("origin"), headers.getlist("host")
+    if len(origins) != 1 or len(hosts) != 1:
+        return False
+    try:
+        origin, host = urlsplit(origins[0]), urlsplit(f"//{hosts[0]}")
+        port = _PORTS[origin.scheme]
+        same = (origin.hostname, origin.port or port) == (host.hostname, host.port or port)
+    except (ValueError, KeyError):
+        return False
+    return same and bool(origin.hostname) and not (origin.path or origin.query or origin.username)
