@@ -21,14 +21,14 @@ from tests.faults.points import at
 from tests.trading import PaperDesk, trading
 
 DeskMachine.TestCase.settings = settings(
-    max_examples=14,
+    max_examples=9,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 TestDesk = DeskMachine.TestCase
-MuteDeskMachine.TestCase.settings = settings(DeskMachine.TestCase.settings, max_examples=6)
+MuteDeskMachine.TestCase.settings = settings(DeskMachine.TestCase.settings, max_examples=4)
 TestMuteDesk = MuteDeskMachine.TestCase
 
 

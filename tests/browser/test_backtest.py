@@ -53,14 +53,14 @@ def test_which_sma_pair_did_best_is_asked_answered_kept_and_taken_along(
     page.wait_for_function(f"{CANDLES}?.data?.length > 1")
 
     page.get_by_role("radio", name="60", exact=True).click()
-    page.wait_for_function(f"{CANDLES}.data[0].x.length === 60")
+    page.wait_for_function(f"{CANDLES}?.data?.[0]?.x?.length === 60")
     newest = page.evaluate(f"{CANDLES}.data[0].x[0]")
     table = page.locator("[class*=st-key-bt_trades_] canvas").first
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 18, box["y"] + 52)  # the box of the first row
-    page.wait_for_function(f"{CANDLES}.data[0].x[0] < '{newest}'")
+    page.wait_for_function(f"{CANDLES}?.data?.[0]?.x?.[0] < '{newest}'")
 
     with page.expect_download() as caught:
         page.get_by_role("button", name="Trades as CSV").click()
