@@ -20,8 +20,11 @@ run: $(VENV)/run.stamp
 simulator: $(VENV)/run.stamp
 	@exec $(BIN)/python -m simulator.etrade
 
-test: $(VENV)/dev.stamp lint types
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+# Types are checked beside the tests, on whatever the processors have to spare; both must hold.
+test: $(VENV)/dev.stamp lint
+	@$(BIN)/mypy > .types.log 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"; tests=$$?; \
+	wait $$types; sound=$$?; echo "$(BIN)/mypy"; cat .types.log; [ $$tests -eq 0 ] && [ $$sound -eq 0 ]
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -31,6 +34,7 @@ types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 prove: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.campaigns
 
 bench: $(VENV)/dev.stamp

@@ -147,6 +147,7 @@ def test_a_loss_that_is_no_number_saves_nothing(
     assert not list((folder.parent / "models").glob("*.pth"))
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_the_epochs_and_resume_ends_where_it_would_have(folder: Path) -> None:
     command = [sys.executable, "ml_pipeline.py", *line(folder, "--epochs", "24", "--patience", "24")]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as child:
