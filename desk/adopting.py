@@ -142,8 +142,10 @@ class Adopting:
         except (LeaseHeld, LedgerBusy):
             raise
         except DeskError as error:
+            self._carrying.forget(one)
             self._tools.note(f"strategy {one.id}", f"{one.label} waits: {error}"[:300])
         except Exception as error:
+            self._carrying.forget(one)
             log.exception("%s failed", one.label)
             self._pause(one, f"the desk could not work with it: {error or type(error).__name__}")
         else:
@@ -231,6 +233,7 @@ class Adopting:
 
     def _forget(self, one: Adoption) -> None:
         self._known = None
+        self._carrying.forget(one)
         self._books.pop(one.id, None)
         self._todo = {key: decision for key, decision in self._todo.items() if key[0] != one.id}
         for about in (f"candles {one.id}", f"paused {one.id}", *(f"strategy {one.id} {s}" for s in one.symbols)):

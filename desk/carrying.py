@@ -1,7 +1,8 @@
 """From a decision to orders: close what is to be closed, then open what is to be opened, each through every gate.
 
 The rule: what is done next is read from the ledger (the decision, its orders, what is held), so that a restart needs no
-memory. An entry goes out once, and only until the next bar has closed; what closes is tried until it is done.
+memory. An entry goes out once, and only until the next bar has closed; what closes is tried until it is done. Shares
+are out from under their stop only while their sale is on its way: whatever ends a try puts them back.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ from desk.adoptions import Adoption, BarDecision, State
 from desk.claims import Claims
 from desk.closing import order_id_of
 from desk.looking import in_time_until
+from desk.lookups import freed
 from desk.own_book import OwnBook
 from desk.sending import cancel
-from desk.submit import submit
+from desk.submit import decision as decided
+from desk.submit import review, submit
 from desk.supervisor import look_at
 from desk.tools import Key, Tools
 from domain.calendars import Phase
+from domain.errors import OrderRefused
 from domain.fill_prices import paid
 from domain.instruments import instrument
 from domain.orders import AT_BROKER, OPEN, Order, OrderRequest, Purpose, Side, Status
 from domain.quotes import Quote
 from domain.trading_state import TradingState
+from risk_manager import Denied
 
 ZERO = Decimal(0)
 CLOSE_AGAIN = timedelta(seconds=30)
@@ -54,6 +59,7 @@ class Carrying:
             self._let_go(adoption, decision)
             return True
         if what.calendar.phase(self.tools.now()) is not Phase.OPEN:
+            self._let_go(adoption, decision)  # until the open its shares belong under their stops
             return self._too_late(adoption, decision, orders, less, market_now)
         if await self._others(key, decision):
             return False
@@ -71,33 +77,61 @@ class Carrying:
         """Its shares freed of their stops first, where they are not free; then sent."""
         name, now = _claim(adoption, decision), self.tools.now()
         if self.tools.reader.trading_state().state is TradingState.DISABLED:
+            self.claims.drop(name)
             return
         if now - self._closed_at.get(name, now - CLOSE_AGAIN) < CLOSE_AGAIN:
             return
         look = look_at(self.tools, key)
         less = min(less, abs(look.held))
-        others = self.claims.all().get(key, ZERO) - self.claims.of(name)
-        if look.free - others < less:
-            self.claims.begin(name, now)
-            self.claims.take(name, key, less)
-            return
-        self._closed_at[name] = now
-        side = Side.SELL if own > 0 else Side.BUY
         request = OrderRequest(
             *key,
-            side,
+            Side.SELL if own > 0 else Side.BUY,
             less,
             purpose=Purpose.EXIT,
             signal_id=decision.signal_id,
             reason=f"{adoption.label}: {decision.said}"[:MOST_REASON],
         )
+        others = self.claims.all().get(key, ZERO) - self.claims.of(name)
+        if look.free - others < less:
+            await self._free(adoption, decision, request)
+            return
+        self._closed_at[name] = now
         number = sum(order.request.purpose is Purpose.EXIT for order in orders)
         order_id = _order_id(adoption, decision, "close", number)
         order = await submit(self.tools, request, actor=adoption.actor, order_id=order_id, linked=look.linked(""))
-        if order.status is Status.DENIED:
-            self.tools.note(_about(adoption, decision), f"{adoption.label} cannot close: {' '.join(order.reasons)}")
-            return
         self._let_go(adoption, decision)
+        if order.status is Status.DENIED:
+            self._cannot_close(adoption, decision, " ".join(order.reasons))
+
+    async def _free(self, adoption: Adoption, decision: BarDecision, request: OrderRequest) -> None:
+        """Let the supervisor take the stop away, for a sale that the gates would let pass; where that takes too long
+        the shares go back under it for a while."""
+        name, now = _claim(adoption, decision), self.tools.now()
+        if not self.claims.has(name):
+            answer = await review(self.tools, request, actor=adoption.actor, linked=freed(self.tools, request))
+            if isinstance(answer, Denied):
+                with self.tools.write() as write:
+                    write.add_decision(decided(answer))
+                self._cannot_close(adoption, decision, " ".join(answer.reasons))
+                return
+        self.claims.begin(name, now)
+        self.claims.take(name, (request.account, request.symbol), request.quantity)
+        try:
+            self.claims.not_too_long(name, now, "its stop could not be cancelled in time")
+        except OrderRefused as error:
+            self._cannot_close(adoption, decision, str(error))
+
+    def _cannot_close(self, adoption: Adoption, decision: BarDecision, why: str) -> None:
+        """Said, and tried again after a while; until then its shares are under their stop."""
+        name = _claim(adoption, decision)
+        self.claims.drop(name)
+        self._closed_at[name] = self.tools.now()
+        self.tools.note(_about(adoption, decision), f"{adoption.label} cannot close {decision.symbol}: {why}"[:300])
+
+    def forget(self, adoption: Adoption) -> None:
+        """Nothing is about to be closed for it any more: what it holds goes back under its stops."""
+        for symbol in adoption.symbols:
+            self.claims.drop(_claim_of(adoption, symbol))
 
     def _let_go(self, adoption: Adoption, decision: BarDecision) -> None:
         self.claims.drop(_claim(adoption, decision))
@@ -241,7 +275,11 @@ def _order_id(adoption: Adoption, decision: BarDecision, leg: str, number: int) 
 
 
 def _claim(adoption: Adoption, decision: BarDecision) -> str:
-    return f"{adoption.id}|{decision.symbol}"
+    return _claim_of(adoption, decision.symbol)
+
+
+def _claim_of(adoption: Adoption, symbol: str) -> str:
+    return f"{adoption.id}|{symbol}"
 
 
 def _about(adoption: Adoption, decision: BarDecision) -> str:

@@ -311,7 +311,7 @@ class Engine:
         self._book.write(newer)
         if newer:
             self._valuation.mark()
-        if tools.ready and (tools.look_again or self._reconciledue(now)):
+        if tools.ready and (tools.look_again or self._reconcile_due(now)):
             self._reconciled, tools.look_again = now, False
             await self._compare()
 
@@ -324,7 +324,7 @@ class Engine:
         except BrokerUnavailable as error:
             self.tools.note("broker", f"{self.tools.broker.label} does not tell about accounts: {error}")
 
-    def _reconciledue(self, now: datetime) -> bool:
+    def _reconcile_due(self, now: datetime) -> bool:
         """Every minute; every five seconds while something differs, since it may have been on its way only, and until
         they have agreed once."""
         soon = self.tools.frozen or self.tools.blocked or not self.tools.compared

@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from backtester import Backtest, Exit, Setup
-from desk.adoptions import Done, State, adoptions, decide, decisions, history, orders
+from desk.adopting import Adopting
+from desk.adoptions import BarDecision, Done, State, adoptions, decide, decisions, history, orders
+from desk.authority import Authority
 from desk.reader import Reader
 from domain.commands import CommandState, Kind
 from domain.errors import LedgerConflict
@@ -221,6 +223,69 @@ async def test_what_a_retired_strategy_holds_stays_under_its_stops(replay: Repla
     assert f"and is yours now: {held.normalize():f} AAPL" in answer.said
     assert {one.request.purpose for one in replay.desk.open()} == {Purpose.STOP, Purpose.TARGET}
     assert adoptions(replay.desk.reader) == []
+
+
+# What a sale that does not come about leaves behind
+
+
+async def about_to_sell(replay: Replay) -> tuple[Adopting, D]:
+    """The strategy holds something under its stop, and has just decided to sell it."""
+    adoption = await replay.adopt(*SMA, rules(**STOPS))
+    await replay.until_held()
+    assert replay.desk.engine is not None
+    strategies, held = replay.desk.engine._desk.strategies, replay.desk.held()
+    now = replay.clock.now()
+    sale = BarDecision(adoption, "AAPL", now, 0.0, Done.ORDERED, "sell", held, D(0), signal_id="sale")
+    strategies._todo[adoption, "AAPL"] = sale
+    return strategies, held
+
+
+def stopped(replay: Replay) -> D:
+    """How many shares are under a stop."""
+    return sum((o.remaining for o in replay.desk.open() if o.request.purpose is Purpose.STOP), D(0))
+
+
+async def test_shares_go_back_under_their_stop_when_the_strategy_is_retired_before_it_sold(replay: Replay) -> None:
+    strategies, held = await about_to_sell(replay)
+    [one] = strategies.working()
+    strategies._carrying.claims.take(f"{one.id}|AAPL", ("main", "AAPL"), abs(held))  # its stop is being taken away
+
+    await replay.desk.ask(Kind.RETIRE, id=one.id)
+    await replay.desk.tick(3)
+
+    assert (replay.desk.held(), stopped(replay)) == (held, abs(held))
+
+
+async def test_shares_go_back_under_their_stop_when_the_market_shuts_before_they_were_sold(replay: Replay) -> None:
+    strategies, held = await about_to_sell(replay)
+    [one] = strategies.working()
+    strategies._carrying.claims.take(f"{one.id}|AAPL", ("main", "AAPL"), abs(held))
+    replay.clock.time = replay.clock.now().replace(hour=21, minute=0)  # 16:00 New York
+
+    await replay.desk.tick(3)
+
+    assert (replay.desk.held(), stopped(replay)) == (held, abs(held))
+
+
+async def test_no_stop_is_taken_away_for_a_sale_that_the_gates_refuse(replay: Replay) -> None:
+    _strategies, held = await about_to_sell(replay)
+    assert replay.desk.engine is not None
+    replay.desk.engine.tools.authority = NobodyLeft()
+    stops = [order.id for order in replay.desk.open() if order.request.purpose is Purpose.STOP]
+
+    await replay.desk.tick(3)
+
+    assert (replay.desk.held(), stopped(replay)) == (held, abs(held))
+    assert [order.id for order in replay.desk.open() if order.request.purpose is Purpose.STOP] == stops
+    [said] = [said for said in replay.desk.engine.tools.problems.values() if "cannot close AAPL" in said]
+    assert "ask the owner" in said
+
+
+class NobodyLeft(Authority):
+    """Whoever adopted may not trade any more."""
+
+    def still(self, name: str, kind: Kind) -> bool:
+        return False
 
 
 async def test_a_bar_is_decided_once(replay: Replay) -> None:
