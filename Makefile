@@ -1,4 +1,5 @@
 # make run    the dashboard on http://127.0.0.1:8501
+# make owner      an account for whoever owns this desk; from then on it asks everybody to sign in
 # make simulator   a simulated E*TRADE on http://127.0.0.1:8189
 # make test   lint, types, tests (browser tests too where a Chromium is found)
 # make prove  long campaigns; results go to docs/evidence/
@@ -11,11 +12,14 @@ BIN := $(VENV)/bin
 # half a minute here spares it to whoever backtests first; without it that run compiles, so it may fail
 COMPILE := $(BIN)/python -m backtest.compile || true
 
-.PHONY: run simulator test lint types prove bench clean
+.PHONY: run owner simulator test lint types prove bench clean
 
 run: $(VENV)/run.stamp
 	@echo "The candlestick desk opens on http://127.0.0.1:$(PORT) (stop it with Ctrl+C)"
 	@exec $(BIN)/streamlit run streamlit_dashboard.py --server.port $(PORT)
+
+owner: $(VENV)/run.stamp
+	@exec $(BIN)/python -m desk.accounts owner
 
 simulator: $(VENV)/run.stamp
 	@exec $(BIN)/python -m simulator.etrade

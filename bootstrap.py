@@ -17,12 +17,17 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pandas as pd
+import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+import notifier
 import performance_utils
 import settings as settings_file
+from desk import door, logs
 from desk import place as places
 from desk.accounts import Accounts
+from desk.authority import Authority
+from desk.beside import Beside
 from desk.facts import Facts
 from desk.inbox import Inbox
 from desk.live_book import LiveBook
@@ -32,7 +37,7 @@ from desk.reader import Reader
 from domain import registry
 from domain.candles import Timeframe, timeframe
 from domain.clock import Clock
-from domain.errors import DeskError, FeedUnavailable, LeaseHeld, SettingsError, UnknownName
+from domain.errors import FeedUnavailable, SettingsError, UnknownName
 from domain.instruments import Instrument
 from domain.quotes import Quote
 from etrade.session import EtradeSession
@@ -42,8 +47,6 @@ from trading_bot import Engine, Parts
 T = TypeVar("T")
 
 log = logging.getLogger("desk")
-TRY_LEASE_AGAIN_S = 3.0
-STOP_WITHIN_S = 15.0
 _starting = threading.Lock()
 _started: Desk | None = None
 _fallen_back = ""
@@ -144,6 +147,7 @@ def engine_parts(here: Desk, where: str) -> Parts:
         poll_s=here.market.poll_s,
         where=where,
         session=BridgedSession(session) if session is not None else None,
+        authority=Authority(accounts()),
     )
 
 
@@ -205,58 +209,33 @@ class BridgedSession:
         await self._across(self._session.release())
 
 
-class EmbeddedEngine:
-    """The same engine on a thread of the dashboard's server, for as long as no other engine holds the lease."""
-
-    def __init__(self, here: Desk) -> None:
-        self._here = here
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish the turn and give the lease back."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STOP_WITHIN_S)
-
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._keep_running())
-
-    async def _keep_running(self) -> None:
-        while not self._stop.is_set():
-            try:
-                await self._run_once()
-            except LeaseHeld as error:
-                log.debug("%s", error)
-            except DeskError as error:
-                log.error("the engine cannot run: %s", error)
-            except Exception:
-                log.exception("the engine stopped")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), TRY_LEASE_AGAIN_S)
-
-    async def _run_once(self) -> None:
-        engine = Engine(engine_parts(self._here, where="dashboard"))
-        try:
-            await engine.open()
-            await engine.run(self._stop)
-        finally:
-            await engine.close()
+_beside: list[Beside] = []
 
 
-_engine: EmbeddedEngine | None = None
+def run_beside(here: Desk | None) -> None:
+    """Let the dashboard's server run this desk's engine and tell people what happens there, for as long as no program
+    of its own does; None: neither."""
+    while _beside:
+        _beside.pop().stop()
+    if here is None:
+        return
+    if here.settings.engine == "auto":
+        _beside.append(Beside("engine", functools.partial(_run_engine, here)))
+    if here.settings.notifier == "auto":
+        _beside.append(Beside("notifier", functools.partial(_tell_people, here)))
 
 
-def run_engine(here: Desk | None) -> None:
-    """Let the dashboard's server run the engine of this desk, and no other; None: of none."""
-    global _engine
-    if _engine is not None:
-        _engine.stop()
-        _engine = None
-    if here is not None and here.settings.engine == "auto":
-        _engine = EmbeddedEngine(here)
+async def _run_engine(here: Desk, stop: asyncio.Event) -> None:
+    engine = Engine(engine_parts(here, where="dashboard"))
+    try:
+        await engine.open()
+        await engine.run(stop)
+    finally:
+        await engine.close()
+
+
+async def _tell_people(here: Desk, stop: asyncio.Event) -> None:
+    await notifier.Notifier(notifier.parts_of(here, place_of(here), people())).run(stop)
 
 
 def fallen_back() -> str:
@@ -291,13 +270,13 @@ def choose_source(name: str) -> Desk:
     with _starting:
         new = Desk(effective_settings().model_copy(update={"data_source": name}))
         people().prefer("data_source", name)
-        running = _engine is not None
+        running = bool(_beside)
         if running:
-            run_engine(None)
+            run_beside(None)
         _started, _fallen_back = new, ""
         performance_utils.use_desk(new)
         if running:
-            run_engine(new)
+            run_beside(new)
         return new
 
 
@@ -305,6 +284,9 @@ def choose_source(name: str) -> Desk:
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """Around the server's life: open the desk before the first visitor, then move what was imported out of the
     garbage collector's sight, since Streamlit forces a full collection after every rerun."""
+    logs.setup(settings_file.load(), "dashboard")
+    if said := door.check(door.Door.of(st.get_option, reached_by()[0]), accounts=accounts().any()):
+        log.warning(said)
     here = start()
     place_of(here)  # a desk that cannot be is said at the start, not on every page
     # Streamlit would read `pages/` by itself until somebody has opened the front door, and draw a menu of its own.
@@ -312,7 +294,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     gc.collect()
     gc.freeze()
     log.info("desk open: %s", here.market.label)
-    run_engine(here)
+    run_beside(here)
     yield {}
-    run_engine(None)
+    run_beside(None)
     start().close()  # the one that runs by now

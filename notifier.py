@@ -18,7 +18,6 @@ import random
 import secrets
 import signal
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -51,7 +50,6 @@ from settings import Settings
 
 log = logging.getLogger("notifier")
 LOOK_S = {"ledger": 1.0, "engine": 5.0, "bars": 5.0, "log": 5.0, "summary": 60.0, "refresh": 10.0, "tidy": 600.0}
-TRY_LOCK_AGAIN_S = 5.0
 STOP_WITHIN_S = 20.0
 LOOKS_WITHIN_S = 10.0
 
@@ -421,38 +419,6 @@ def _setup(settings: Settings) -> str:
     """A name for these settings, in this process's memory alone: another one where one was changed."""
     told = {name: getattr(settings, name) for name in type(settings).model_fields}
     return hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()
-
-
-class Beside:
-    """The same notifier on a thread of the dashboard's server, for as long as no other one runs."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self._loop, self._stop = parts, asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._live, name="notifier", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is under way and give the lock back."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STOP_WITHIN_S)
-
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._keep_running())
-
-    async def _keep_running(self) -> None:
-        while not self._stop.is_set():
-            try:
-                await Notifier(self._parts).run(self._stop)
-            except LeaseHeld as error:
-                log.debug("%s", error)
-            except DeskError as error:
-                log.error("the notifier cannot run: %s", error)
-            except Exception:
-                log.exception("the notifier stopped")
-            waits = asyncio.ensure_future(self._stop.wait())
-            await asyncio.wait([waits], timeout=TRY_LOCK_AGAIN_S)
-            waits.cancel()
 
 
 async def serve(parts: Parts) -> None:

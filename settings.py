@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     chart_bars: int = Field(500, ge=50, le=1000)
     database_url: str = Field("", repr=False)
     engine: Literal["auto", "off"] = "auto"
+    notifier: Literal["auto", "off"] = "auto"
     public_url: str = ""
     proxy_address: str = ""
     trading: Literal["paper", "etrade"] = "paper"

@@ -8,10 +8,16 @@ Streamlit reads this file twice: the server imports it for `app`, and each visit
 import streamlit as st
 
 import bootstrap
+from ui import sign_in
 from ui.live import OWN_HOSTS_ONLY, ROUTES
 from ui.session import PAGES
 
 if __name__ == "__main__":
     st.navigation([st.Page(**page) for page in PAGES], position="top").run()
 else:
-    app = st.App(__file__, lifespan=bootstrap.lifespan, routes=ROUTES, middleware=[OWN_HOSTS_ONLY])
+    app = st.App(
+        __file__,
+        lifespan=bootstrap.lifespan,
+        routes=[*ROUTES, *sign_in.ROUTES],
+        middleware=[OWN_HOSTS_ONLY, sign_in.DOORKEEPER],
+    )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import settings as settings_file
-from desk import adoption_line
+from desk import accounts_line, adoption_line, logs
 from desk.adoptions import adoptions
 from desk.authority import LOCAL_OWNER
 from desk.engine import Engine, Parts
@@ -86,9 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
     wish = adoption_line.wish(asked.adopt, rest) if asked.adopt is not None else {}
     if asked.live_check:
         return _live_check()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("streamlit").setLevel(logging.ERROR)  # it warns that no page runs around us
     try:
+        logs.setup(settings_file.load(), "engine")
         here = bootstrap.start()
         place = bootstrap.place_of(here)
         if asked.kill is not None:
@@ -97,13 +97,14 @@ def main(arguments: list[str] | None = None) -> int:
         reader = Reader(place.ledger_url, here.clock)
         if asked.re_arm:
             payload = {"reason": asked.re_arm}
-            command = Command(f"re-arm-{uuid.uuid4().hex}", Kind.RE_ARM, LOCAL_OWNER, payload)
+            actor = accounts_line.actor_here(bootstrap.accounts())
+            command = Command(f"re-arm-{uuid.uuid4().hex}", Kind.RE_ARM, actor, payload)
             Inbox(place.ledger_url, here.clock).append(command)
             print("asked to re-arm; --status shows whether it was done")
             return 0
         if asked.adopt is not None or asked.retire:
             kind, payload = (Kind.ADOPT, wish) if asked.adopt is not None else (Kind.RETIRE, {"id": asked.retire})
-            return _ask(place, here.clock, kind, payload)
+            return _ask(place, here.clock, accounts_line.actor_here(bootstrap.accounts()), kind, payload)
         if asked.adopted:
             print(adoption_line.listed(reader, adoptions(reader)))
             return 0
@@ -124,10 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _ask(place: Place, clock: Clock, kind: Kind, payload: dict[str, Any]) -> int:
+def _ask(place: Place, clock: Clock, actor: str, kind: Kind, payload: dict[str, Any]) -> int:
     """Put it into the inbox and wait a moment for the engine's answer: 0 where it was done, 2 where it was refused."""
     inbox, key = Inbox(place.ledger_url, clock), f"{kind.name.lower()}-{uuid.uuid4().hex}"
-    inbox.append(Command(key, kind, LOCAL_OWNER, payload))
+    inbox.append(Command(key, kind, actor, payload))
     until = monotonic() + ANSWER_WITHIN_S
     while (answer := inbox.answer(key)) is None and monotonic() < until:
         time.sleep(LOOK_EVERY_S)

@@ -61,7 +61,9 @@ class PageViewer:
         """Open the page and keep it open until cancelled."""
         url = self.here.url.replace("http", "ws", 1) + "/_stcore/stream"
         try:
-            async with self.http.ws_connect(url, protocols=("streamlit",), max_msg_size=0) as socket:
+            async with self.http.ws_connect(
+                url, protocols=("streamlit",), max_msg_size=0, origin=self.here.url
+            ) as socket:
                 await self._ask(socket)
                 async for message in socket:
                     if message.type is not aiohttp.WSMsgType.BINARY:

@@ -46,6 +46,7 @@ _QUIET = (
     "requests",
     "requests_oauthlib",
     "oauthlib",
+    "alembic",
     "apscheduler",
     "yfinance",
 )

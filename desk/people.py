@@ -1,14 +1,15 @@
 """What people chose: watch lists, preferences and subscriptions, kept over restarts. Each change is one short
 transaction.
 
-Until accounts exist there is one person, the local owner.
+The person `owner` stands for whoever owns the desk: this machine's owner while there are no accounts, every account in
+the role of an owner from then on. Everybody else has choices of their own, under the account's name.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -146,6 +147,10 @@ class People:
             mine = (_subscriptions.c.id == id) & (_subscriptions.c.person == person)
             db.execute(sa.delete(_subscriptions).where(mine))
 
+    def own(self, person: str = OWNER) -> Own:
+        """The choices of one person alone."""
+        return Own(self, person)
+
     def _room_for_one(self, db: sa.Connection, person: str) -> None:
         mine = sa.select(sa.func.count()).select_from(_subscriptions).where(_subscriptions.c.person == person)
         if db.execute(mine).scalar_one() >= MOST_SUBSCRIPTIONS:
@@ -181,6 +186,35 @@ class People:
         key = (_preferences.c.person == person) & (_preferences.c.name == name)
         db.execute(sa.delete(_preferences).where(key))
         db.execute(sa.insert(_preferences).values(person=person, name=name, value=json.dumps(value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What one person chose, for the pages that person looks at."""
+
+    all: People
+    person: str = OWNER
+
+    def watchlist(self) -> list[str]:
+        return self.all.watchlist(self.person)
+
+    def watch(self, symbol: str) -> None:
+        self.all.watch(symbol, self.person)
+
+    def unwatch(self, symbol: str) -> None:
+        self.all.unwatch(symbol, self.person)
+
+    def preference(self, name: str, default: Any = None) -> Any:
+        return self.all.preference(name, default, self.person)
+
+    def preferences(self) -> dict[str, Any]:
+        return self.all.preferences(self.person)
+
+    def prefer(self, name: str, value: Any) -> None:
+        self.all.prefer(name, value, self.person)
+
+    def subscriptions(self) -> list[Subscription]:
+        return self.all.subscriptions(self.person)
 
 
 def _row(wished: Subscription) -> dict[str, Any]:

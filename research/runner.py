@@ -22,6 +22,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import settings as settings_file
+from desk import logs
 from domain import registry
 from domain.clock import monotonic
 from domain.errors import DeskError, LedgerBusy
@@ -166,8 +168,12 @@ def main(arguments: list[str] | None = None) -> int:
     work = asked.work or KINDS.get(asked.kind, "")
     if not work:
         parser.error(f"--kind {asked.kind}: there are {', '.join(KINDS)}; name others with --work")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    jobs = Jobs(f"sqlite:///{Path(asked.file).absolute()}")
+    try:
+        logs.setup(settings_file.load(), f"{asked.kind} jobs")
+        jobs = Jobs(f"sqlite:///{Path(asked.file).absolute()}")
+    except DeskError as error:
+        print(error, file=sys.stderr)
+        return 2
     try:
         serve(jobs, asked.kind, work, asked.worker or secrets.token_hex(8), asked.idle)
     except DeskError as error:

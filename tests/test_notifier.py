@@ -19,6 +19,7 @@ import pytest
 
 import notifier as program
 from desk import logs
+from desk.beside import Beside
 from desk.live_book import LiveBook
 from desk.people import People
 from desk.subscriptions import Subscription, wish
@@ -569,14 +570,13 @@ async def test_beside_the_dashboard_it_runs_on_a_thread(tmp_path: Path) -> None:
         given = Settings(data_dir=tmp_path, webhook_url=server.url)
         box = Outbox(given.notices_url, SystemClock())
         box.put([notice("1")])
-        beside = program.Beside(
-            Parts(lambda: given, People(given.people_url), SystemClock(), SystemClock(), pace=QUICK)
-        )
+        parts = Parts(lambda: given, People(given.people_url), SystemClock(), SystemClock(), pace=QUICK)
+        beside = Beside("notifier", lambda stop: Notifier(parts).run(stop))
         await until(lambda: box.counts() == {"sent": 1})
         await asyncio.to_thread(beside.stop)
         box.close()
 
-        assert not beside._thread.is_alive()
+        assert not beside.thread.is_alive()
         async with notifying(tmp_path, webhook_url=server.url):
             pass  # the lock is free again
 

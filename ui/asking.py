@@ -16,10 +16,9 @@ from typing import Any, Literal
 import streamlit as st
 
 import bootstrap
-from desk.authority import LOCAL_OWNER
 from domain.commands import Command, CommandState, Kind
 from domain.errors import LedgerBusy, LedgerConflict
-from ui import wording
+from ui import sign_in, wording
 
 SILENT_AFTER = timedelta(seconds=5)
 WAITING = "Waiting for the engine …"
@@ -50,7 +49,7 @@ def ask(kind: Kind, payload: dict[str, Any], key: str) -> str:
     nothing twice. It never raises: what went wrong is kept for `fate(key)` to say."""
     st.session_state.setdefault(_FAILED, {}).pop(key, None)
     try:
-        bootstrap.trading().inbox.append(Command(key, kind, LOCAL_OWNER, payload))
+        bootstrap.trading().inbox.append(Command(key, kind, sign_in.actor(), payload))
     except Exception as error:  # noqa: BLE001 - whatever broke, a person pressed a button and must be told
         st.session_state[_FAILED][key] = _in_vain(error)
     return key

@@ -18,7 +18,7 @@ import settings as settings_file
 from desk.halt import halt_level, write_halt
 from domain.commands import Kind
 from domain.trading_state import KillLevel
-from ui import standing, wording
+from ui import sign_in, standing, wording
 from ui.asking import ask, engine_runs, failed, fate, show_fate
 from ui.components import desk_panel
 from ui.desk_state import engine_words, trading_words
@@ -64,7 +64,8 @@ def draw() -> None:
 
 def _colours() -> Palette:
     try:
-        return PALETTES[bootstrap.people().preference("palette") or DEFAULT]
+        chosen = bootstrap.people().preference("palette", None, sign_in.person(sign_in.who()))
+        return PALETTES[chosen or DEFAULT]
     except Exception:  # noqa: BLE001 - the bar must be there whatever is broken
         return PALETTES[DEFAULT]
 

@@ -9,9 +9,12 @@ from typing import Any
 import streamlit as st
 
 import bootstrap
-from desk.people import People
+from desk.authority import Deed
+from desk.known import SignedIn
+from desk.people import Own
+from domain.commands import Kind
 from performance_utils import Desk
-from ui import desk_bar, palettes
+from ui import desk_bar, palettes, sign_in
 
 ICON = str(Path(__file__).parent / "icon.png")
 # No icons: Streamlit fetches a page's icon from a server of its own, and this desk asks nobody but its data source.
@@ -29,8 +32,13 @@ class Open:
     """What a page works with."""
 
     desk: Desk
-    people: People
+    people: Own
     preferences: dict[str, Any]
+    signed: SignedIn | None = None
+
+    def may(self, what: Deed | Kind) -> bool:
+        """Whether it is worth offering: the engine, or `sign_in.must`, decides when it is done."""
+        return sign_in.may(self.signed, what)
 
     @property
     def palette(self) -> str:
@@ -53,6 +61,7 @@ def open_page(title: str) -> Open:
         layout="wide",
         initial_sidebar_state=desk_bar.SIDEBAR_WIDTH,
     )
+    signed = sign_in.guard()
     desk_bar.draw()
-    people = bootstrap.people()
-    return Open(bootstrap.start(), people, people.preferences())
+    people = bootstrap.people().own(sign_in.person(signed))
+    return Open(bootstrap.start(), people, people.preferences(), signed)

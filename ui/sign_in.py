@@ -29,10 +29,12 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 import bootstrap
-from desk.authority import LOCAL_OWNER
+from desk.authority import DEEDS, LOCAL_OWNER, MAY, Deed, Role
 from desk.door import Door
 from desk.known import IDLE_AFTER, SignedIn
+from desk.people import OWNER
 from domain.clock import SystemClock
+from domain.commands import Kind
 from domain.errors import AccountError, DeskError, LockedOut
 from ui.doorkeeper import COOKIES, LOGIN, LOGOUT, PAGE, Doorkeeper, own_origin, secret_in, secret_of
 
@@ -107,6 +109,33 @@ def actor() -> str:
     return signed.actor
 
 
+def person(signed: SignedIn | None) -> str:
+    """Whose choices these are (`desk.people`): every owner's are the desk's own."""
+    return OWNER if signed is None or signed.role is Role.OWNER else signed.name
+
+
+def may(signed: SignedIn | None, what: Deed | Kind) -> bool:
+    """Whether it is worth offering to who looks; None: the owner of a desk without accounts."""
+    if signed is None:
+        return True
+    return what in MAY[signed.role] if isinstance(what, Kind) else what in DEEDS[signed.role]
+
+
+def must(deed: Deed) -> str:
+    """In a callback, before a page does something by itself: the name of who does it. AccountError for who may not, and
+    for an idle sign-in where it is more than a look."""
+    if not needed():
+        return LOCAL_OWNER
+    signed = pressed()
+    if signed is None:
+        raise AccountError("You are not signed in any more. Sign in and try again.")
+    if deed not in DEEDS[signed.role]:
+        raise AccountError(f"{signed.name} may not {deed}: the role is {signed.role}. Ask the owner.")
+    if signed.idle and deed not in DEEDS[Role.VIEWER]:
+        raise AccountError(idle_words(signed))
+    return signed.name
+
+
 def leave() -> None:
     """Sign out from within a page, in a callback."""
     bootstrap.accounts().sign_out(_secret())
@@ -153,7 +182,7 @@ _way_in = st.components.v2.component(
 def idle_words(signed: SignedIn) -> str:
     """Why who has pressed nothing for a while cannot trade; '' where they can."""
     minutes = int(IDLE_AFTER.total_seconds() // 60)
-    return f"Nothing was pressed for {minutes} minutes: sign in again to trade." if signed.idle else ""
+    return f"Nothing was pressed for {minutes} minutes: sign in again to change anything." if signed.idle else ""
 
 
 def _secret() -> str:
