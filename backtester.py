@@ -63,6 +63,10 @@ class Backtest:
         self.start, self.end = _moment(start), _moment(end)
         self.symbol = ""
         self._free = type(self).on_bar is not Backtest.on_bar
+        if self._free and self.setup.filters:
+            raise ValueError(
+                "filters judge what a strategy wants: with on_bar ask them there, and leave them out here"
+            )
         if strategy is None and not self._free and type(self).target is Backtest.target:
             raise ValueError("nothing decides: give a strategy, or subclass Backtest and override target or on_bar")
 
@@ -89,11 +93,11 @@ class Backtest:
         called = type(self).__name__ if self.strategy is None else type(self.strategy).__name__
         return Result(inputs, walked, called, params_of(self.strategy), self._span(inputs.times))
 
-    def _wishes(self, of: Instrument, candles: pd.DataFrame) -> Floats:
+    def _wishes(self, of: Instrument, candles: pd.DataFrame) -> Wanted | Floats:
         if self._free:
             return np.zeros(len(candles))
         self.symbol = of.symbol
-        return checked(self.target(candles), candles, type(self.strategy or self).__name__).exposure
+        return checked(self.target(candles), candles, type(self.strategy or self).__name__)
 
     def _span(self, times: Any) -> int:
         """How long a bar lasts, in nanoseconds."""

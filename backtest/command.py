@@ -21,6 +21,9 @@ from domain.errors import UnknownName
 from domain.fees import Commission
 from domain.instruments import Instrument, instrument
 from domain.matching import FillRules
+from filters.base import GOOD_FOR
+from filters.base import find as find_filter
+from filters.base import names as filters
 from strategies.base import ALSO_CALLED, find, names
 
 BANNER = """
@@ -57,6 +60,15 @@ def parser() -> argparse.ArgumentParser:
     add("--stop", type=_exit, help="2atr, 1%% or 0.50 (money) from the fill")
     add("--target", type=_exit, help="as --stop, on the other side")
     add("--trail", type=_exit, help="a trailing stop, as --stop")
+    add(
+        "--filter",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "NAME=VALUE"),
+        help=f"entries only where it agrees, such as volume percentile=60; again for more: {', '.join(filters())}",
+    )
+    add("--good-for", type=int, default=GOOD_FOR, metavar="BARS", help="how long an entry waits for the filters")
     add("--universe", nargs="+", default=[], metavar="SYMBOL", help="all names one could have traded; for the verdict")
     add("--no-verdict", action="store_true", help="leave out the checks of how far to believe it")
     add("--out", default="", help="folder for the CSV files; under the data folder where it is not given")
@@ -105,13 +117,16 @@ def setup(asked: argparse.Namespace) -> Setup:
         stop=asked.stop,
         target=asked.target,
         trail=asked.trail,
+        filters=tuple(_made(find_filter(name), given, "--filter") for name, *given in asked.filter),
+        good_for=asked.good_for,
         **by_risk,
     )
 
 
 def warmup(made: dict[str, Any], rules: Setup) -> int:
     """Bars before the first day that all of it needs."""
-    return max([int(one.warmup) for one in made.values()] + [period + 1 for period in rules.periods])
+    needed = [int(one.warmup) for one in (*made.values(), *rules.filters)]
+    return max([*needed, *(period + 1 for period in rules.periods)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,26 +225,26 @@ def place(asked: argparse.Namespace) -> tuple[dict[str, Any], Path | None]:
     return {"data_dir": at}, None if (at / "ohlcv").is_dir() else at
 
 
-def _made(cls: type[Any], given: Sequence[str]) -> Any:
+def _made(cls: type[Any], given: Sequence[str], option: str = "--param") -> Any:
     declared, values = params.params_of(cls), {}
     for text in given:
         name, found, value = text.partition("=")
         if not found:
-            raise ValueError(f"--param is written name=value, such as fast=5: got {text!r}")
+            raise ValueError(f"{option} takes name=value, such as bars=5: got {text!r}")
         known = declared.get(name)
-        values[name] = _value(value, known.kind if known else str, text)
+        values[name] = _value(value, known.kind if known else str, f"{option} {text}")
     return params.build(cls, values)
 
 
 def _value(text: str, kind: type, given: str) -> Any:
     if kind is bool:
         if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
-            raise ValueError(f"--param {given}: yes or no is needed")
+            raise ValueError(f"{given}: yes or no is needed")
         return text.lower() in ("true", "yes", "1")
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"--param {given}: {text!r} is no {kind.__name__}") from None
+        raise ValueError(f"{given}: {text!r} is no {kind.__name__}") from None
 
 
 def _bps(text: str) -> Decimal:

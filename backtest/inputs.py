@@ -16,11 +16,13 @@ import pandas as pd
 from backtest import book as b
 from backtest.book import Floats
 from backtest.setup import SIZINGS, Setup
+from backtest.wishes import let_in, tradable, verdicts
 from domain import candles as cd
 from domain.calendars import ALWAYS, NEW_YORK
 from domain.fees import FINRA_TAF, SEC_SECTION_31, rate_on
 from domain.instruments import Instrument, instrument
 from indicators import atr
+from strategies.base import Wanted
 
 Ints = npt.NDArray[np.int64]
 Frames = Mapping[str, pd.DataFrame]
@@ -83,13 +85,14 @@ def checked(candles: pd.DataFrame, of: Instrument) -> pd.DataFrame:
 
 def gather(
     given: list[tuple[Instrument, pd.DataFrame]],
-    wishes: Callable[[Instrument, pd.DataFrame], Floats],
+    wishes: Callable[[Instrument, pd.DataFrame], Wanted | Floats],
     setup: Setup,
     start: datetime | None,
     end: datetime | None,
 ) -> Inputs:
     """The inputs of a run from `start` to before `end`. Bars before the start only warm the strategy up."""
     periods = setup.periods
+    wants: dict[str, tuple[pd.DataFrame, Wanted]] = {}
     raw = []
     for of, candles in given:
         whole = checked(candles, of)
@@ -97,18 +100,19 @@ def gather(
             whole = whole.iloc[: int(np.searchsorted(times_of(whole), _nanos(end)))]
         first = 0 if start is None else int(np.searchsorted(times_of(whole), _nanos(start)))
         ranges = [atr(whole, period).to_numpy() for period in periods]
-        want = wishes(of, whole)
-        if ranges:  # an exit that cannot be worked out yet keeps its entry waiting
-            known = max(int(np.argmax(np.isfinite(r))) if np.isfinite(r).any() else len(r) for r in ranges)
-            want = np.where(np.arange(len(want)) < known, 0.0, want)
-        if not setup.short:
-            want = np.maximum(want, 0.0)
+        word = wishes(of, whole)
+        wanted = tradable(word if isinstance(word, Wanted) else Wanted(word), setup, ranges)
         bands = np.array([r[first:] for r in ranges]).reshape(len(periods), len(whole) - first)
-        raw.append((of, whole.iloc[first:], want[first:], bands))
-    times = _union([times_of(candles) for _, candles, _, _ in raw])
+        wants[of.symbol] = whole, wanted
+        raw.append((of, whole, wanted, first, bands))
+    if setup.filters:
+        said = verdicts(setup, wants)
+        raw = [(of, bars, let_in(setup, w, said[of.symbol], first), first, bands) for of, bars, w, first, bands in raw]
+    cut = [(of, bars.iloc[first:], w.exposure[first:], bands) for of, bars, w, first, bands in raw]
+    times = _union([times_of(candles) for _, candles, _, _ in cut])
     if not len(times):
         raise ValueError(f"there are no bars to trade{_span(start, end)}: {_held(given)}")
-    return Inputs(tuple(_one(times, *each) for each in raw), times, setup)
+    return Inputs(tuple(_one(times, *each) for each in cut), times, setup)
 
 
 def times_of(candles: pd.DataFrame) -> Ints:

@@ -10,7 +10,8 @@ from typing import Any
 from domain.errors import UnknownName
 from domain.fees import Commission
 from domain.matching import FillRules
-from domain.params import check_params, param
+from domain.params import build, check_params, param, params_of
+from filters.base import GOOD_FOR, Filter, find
 
 SIZINGS = ("equity", "risk", "shares")
 KINDS = ("atr", "pct", "price distance")
@@ -47,6 +48,7 @@ class Setup:
     leverage      the most that all positions together may be worth, in equities; what goes beyond is cut
     exits_from    stop and target are counted from the first fill, or from the close of the decision ("signal")
     whole_cents   fees are rounded up to the cent, as brokers charge them
+    filters       what must let an entry in (`filters/`), on one of the first `good_for` bars after its own
     """
 
     cash: float = param(100_000.0, low=1.0, high=1e12, help="what the account begins with")
@@ -65,10 +67,14 @@ class Setup:
     exits_from: str = param("fill", choices=("fill", "signal"), help="where stop and target are counted from")
     max_bars: int = param(0, low=0, high=10_000_000, help="close after so many bars; 0: hold as long as is wanted")
     whole_cents: bool = param(True, help="fees up to the cent, as brokers charge them")
+    filters: tuple[Filter, ...] = ()
+    good_for: int = param(GOOD_FOR, low=0, high=1000, help="bars for which a signal waits for the filters")
 
     def __post_init__(self) -> None:
         check_params(self)
         wrong = [f"{n} must be an Exit or None" for n in ("stop", "target", "trail") if not _exit(getattr(self, n))]
+        if not all(isinstance(one, Filter) for one in self.filters):
+            wrong.append("filters must be a tuple of filters: Volume(percentile=60)")
         if not isinstance(self.fills, FillRules):
             wrong.append("fills must be FillRules")
         if self.sizing == "risk" and self.stop is None and self.trail is None:
@@ -99,7 +105,10 @@ class Setup:
         said += [f"commission {_commission(f.commission)}"]
         said += ["no volume cap" if f.ignore_volume else f"at most {f.volume_cap:.3g} of the volume"]
         said += [f"{name} {e.words}" for name, e in zip(("stop", "target", "trail"), self.exits, strict=True) if e]
-        return " · ".join(said + ([f"at most {self.max_bars} bars"] if self.max_bars else []))
+        said += [f"at most {self.max_bars} bars"] if self.max_bars else []
+        if self.filters:
+            said += [f"let in by {', '.join(map(filter_words, self.filters))} within {self.good_for} bars"]
+        return " · ".join(said)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -109,7 +118,8 @@ class Setup:
         }
         costs = {f.name: getattr(self.fills, f.name) for f in fields(self.fills)}
         paid = {f.name: _text(getattr(self.fills.commission, f.name)) for f in fields(self.fills.commission)}
-        return plain | exits | {"fills": costs | {"commission": paid}}
+        chosen = [{"name": name_of(one), "params": _params(one)} for one in self.filters]
+        return plain | exits | {"fills": costs | {"commission": paid}, "filters": chosen}
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Setup:
@@ -126,7 +136,39 @@ class Setup:
                 amounts: dict[str, Any] = {name: _amount(name, value) for name, value in paid.items()}
                 costs["commission"] = Commission(**amounts)
             values["fills"] = FillRules(**costs)
+        if "filters" in values:
+            values["filters"] = tuple(_filter(one) for one in _listed(values["filters"]))
         return cls(**values)
+
+
+def filter_words(one: Filter) -> str:
+    """A filter with what was chosen of it: `volume 60/50`."""
+    numbers = "/".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in _params(one).values() if v != "")
+    return f"{name_of(one)} {numbers}".strip()
+
+
+def name_of(one: Filter) -> str:
+    """What its file is called, by which the drawer finds it again."""
+    return type(one).__module__.rpartition(".")[2]
+
+
+def _params(one: Filter) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in params_of(type(one))}
+
+
+def _listed(given: object) -> list[Any]:
+    if not isinstance(given, list | tuple):
+        raise ValueError(f'filters must be a list of {{"name": ..., "params": {{...}}}}: got {given!r}')
+    return list(given)
+
+
+def _filter(given: object) -> Filter:
+    """A filter that `to_dict` wrote."""
+    known = dict(given) if isinstance(given, Mapping) else {}
+    if not isinstance(known.get("name"), str) or not isinstance(params := known.get("params", {}), Mapping):
+        raise ValueError(f'a filter is written {{"name": ..., "params": {{...}}}}: got {given!r}')
+    made: Filter = build(find(known["name"]), dict(params))
+    return made
 
 
 def _known(cls: type[Any], given: object, where: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -25,6 +25,7 @@ from domain.errors import DeskError
 from domain.orders import Order
 from domain.params import build
 from domain.signals import Signal
+from filters.base import State as Waits
 from strategies.base import Strategy, find
 
 _adoption, _decision = schema.adoption, schema.bar_decision
@@ -117,10 +118,19 @@ class Adoption:
         }
 
 
+class Said(NamedTuple):
+    """One filter's word on an entry."""
+
+    name: str
+    passes: bool
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class BarDecision:
     """What was made of one closed bar. `exposure` None where none could be had; `held` what the strategy held of its
-    own then, `wanted` what it shall hold, both below zero when short."""
+    own then, `wanted` what it shall hold, both below zero when short; `state`: where its filters stand after the bar;
+    `verdicts`: what each of them said where the strategy wanted in."""
 
     adoption: str
     symbol: str
@@ -134,6 +144,8 @@ class BarDecision:
     target: Decimal | None = None
     signal_id: str = ""
     at: datetime | None = None
+    state: Waits | None = None
+    verdicts: tuple[Said, ...] = ()
 
 
 # What the engine writes
@@ -152,6 +164,8 @@ def decide(write: Writing, decision: BarDecision, signal: Signal | None = None) 
     table."""
     names = ("adoption", "symbol", "bar_time", "exposure", "done", "said", "held", "wanted", "stop", "target")
     values = {name: getattr(decision, name) for name in names}
+    values |= {"state": json.dumps(decision.state) if decision.state is not None else ""}
+    values |= {"verdicts": canonical([list(one) for one in decision.verdicts]) if decision.verdicts else ""}
     if signal is not None:
         write.add_signal(signal)
     write.append(ADD_DECISION, {**values, "signal_id": signal.id if signal else "", "at": write.now})
@@ -225,4 +239,6 @@ def _read(row: sa.Row[Any], first: Adoption | None) -> Adoption:
 
 def _decision_of(row: sa.Row[Any]) -> BarDecision:
     wish = (row.adoption, row.symbol, row.bar_time, row.exposure, Done(row.done), row.said)
-    return BarDecision(*wish, row.held, row.wanted, row.stop, row.target, row.signal_id, row.at)
+    state = Waits(*json.loads(row.state)) if row.state else None
+    verdicts = tuple(Said(*one) for one in json.loads(row.verdicts)) if row.verdicts else ()
+    return BarDecision(*wish, row.held, row.wanted, row.stop, row.target, row.signal_id, row.at, state, verdicts)

@@ -11,20 +11,45 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from math import isfinite
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from backtest import sizing
 from backtest.book import CLOSE_ENOUGH
-from backtest.setup import Exit, Setup
-from desk.adoptions import Adoption, BarDecision, Done, acted, decisions
+from backtest.setup import Exit, Setup, filter_words
+from desk.adoptions import Adoption, BarDecision, Done, Said, acted, decisions
 from desk.looking import Seen, end_of, in_time_until
 from desk.own_book import OwnBook
 from desk.reader import Reader
 from domain.instruments import instrument
 from domain.signals import Signal
+from filters.base import START, State, step
 
 ZERO = Decimal(0)
 MOST_SAID = 300
 Chosen = tuple[BarDecision, Signal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the filters left of a `raw` wish, where they stand after it, and what each `said` where it wanted in."""
+
+    wish: float
+    after: State | None
+    said: tuple[Said, ...] = ()
+    raw: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What stands in the way of an entry; '' where nothing does."""
+        if self.after is None or self.raw == 0.0 or self.wish != 0.0:
+            return ""
+        against = "; ".join(one.why for one in self.said if not one.passes)
+        if self.after.waits:
+            return f"Held back for at most {self.after.waits} more bars: {against}. "
+        return f"Not let in: {against or 'the filters pass now, but the signal is too old'}. "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +72,37 @@ class Choosing:
         return [chosen for symbol, one in seen.items() for chosen in self._symbol(symbol, one, now[symbol], marks)]
 
     def _symbol(self, symbol: str, seen: Seen, now: datetime, marks: Mapping[str, Decimal]) -> Iterable[Chosen]:
-        bars = self._undecided(symbol, seen, now)
+        bars, state = self._undecided(symbol, seen, now), self._state(symbol)
         for bar in bars[:-1]:
-            yield self._missed(symbol, bar, "the bar after it had closed before it could be looked at"), None
-        if bars and now >= in_time_until(symbol, self.adoption.tf, bars[-1]):
-            yield self._missed(symbol, bars[-1], "it was looked at when the next bar had closed already"), None
-        elif bars:
-            yield self._newest(symbol, bars[-1], seen, marks)
+            passed = self._let_in(seen, bar, state).after
+            yield self._missed(symbol, bar, "the bar after it had closed before it could be looked at", passed), None
+            state = passed or START
+        if not bars:
+            return
+        asked = self._let_in(seen, bars[-1], state)
+        if now >= in_time_until(symbol, self.adoption.tf, bars[-1]):
+            why = "it was looked at when the next bar had closed already"
+            yield self._missed(symbol, bars[-1], why, asked.after), None
+        else:
+            yield self._newest(symbol, bars[-1], seen, marks, asked)
+
+    def _state(self, symbol: str) -> State:
+        """Where the filters stood after the last bar that was decided."""
+        last = next(iter(decisions(self.reader, self.adoption.id, symbol)), None)
+        return last.state if last is not None and last.state is not None else START
+
+    def _let_in(self, seen: Seen, bar: datetime, before: State) -> Asked:
+        """What the filters leave of the wish of a bar."""
+        setup, row = self.adoption.setup, int(seen.candles.index.searchsorted(pd.Timestamp(bar)))
+        raw = float(seen.wanted.exposure[row])
+        if not setup.filters:
+            return Asked(raw, None)
+        passes = all(one.passes[row] for one in seen.verdicts)
+        held, after = step(before, raw, bool(passes), good_for=setup.good_for)
+        wants_in = raw != 0.0 and not (before.inside and before.side == np.sign(raw))
+        words = zip(setup.filters, seen.verdicts, strict=True) if wants_in else ()
+        said = tuple(Said(filter_words(one), bool(v.passes[row]), v.why(row)) for one, v in words)
+        return Asked(held, after, said, raw)
 
     def _undecided(self, symbol: str, seen: Seen, now: datetime) -> list[datetime]:
         """Bars that closed since it was adopted and have no decision, oldest first."""
@@ -63,36 +112,29 @@ class Choosing:
         bars = [bar.to_pydatetime() for bar in young]
         return [bar for bar in bars if self.adoption.since < end_of(symbol, tf, bar) <= now]
 
-    def _missed(self, symbol: str, bar: datetime, why: str) -> BarDecision:
+    def _missed(self, symbol: str, bar: datetime, why: str, state: State | None) -> BarDecision:
         said = f"Missed, and not traded: {why}."
         own = self.book.own(symbol)
-        return BarDecision(self.adoption.id, symbol, bar, None, Done.MISSED, said, own, own)
+        return BarDecision(self.adoption.id, symbol, bar, None, Done.MISSED, said, own, own, state=state)
 
-    def _newest(self, symbol: str, bar: datetime, seen: Seen, marks: Mapping[str, Decimal]) -> Chosen:
-        wish, own = self._wish(seen), self.book.own(symbol)
+    def _newest(self, symbol: str, bar: datetime, seen: Seen, marks: Mapping[str, Decimal], asked: Asked) -> Chosen:
+        wish, own = asked.wish, self.book.own(symbol)
+        filtered: dict[str, Any] = {"state": asked.after, "verdicts": asked.said}
         before = acted(self.reader, self.adoption.id, symbol)
         stood = before.exposure if before is not None and before.exposure is not None else 0.0
         if not abs(wish - stood) > CLOSE_ENOUGH:
-            said = f"Wants {wish:+.4g}, as before. {seen.why}"[:MOST_SAID]
-            return BarDecision(self.adoption.id, symbol, bar, wish, Done.HELD, said, own, own), None
+            said = f"{asked.words}Wants {wish:+.4g}, as before. {seen.why}"[:MOST_SAID]
+            return BarDecision(self.adoption.id, symbol, bar, wish, Done.HELD, said, own, own, **filtered), None
         wanted = self._sized(symbol, wish, seen, marks)
         done, said, wanted = self._allowed(symbol, wish, own, wanted)
         stop, target = self._exits(symbol, wish, own, wanted, seen)
         signal = Signal(
             symbol, bar, wish, float(seen.wanted.confidence[-1]), self.adoption.source, seen.why[:MOST_SAID]
         )
-        said = f"Wants {wish:+.4g}: {said} {seen.why}"[:MOST_SAID]
+        said = f"{asked.words}Wants {wish:+.4g}: {said} {seen.why}"[:MOST_SAID]
         return BarDecision(
-            self.adoption.id, symbol, bar, wish, done, said, own, wanted, stop, target, signal.id
+            self.adoption.id, symbol, bar, wish, done, said, own, wanted, stop, target, signal.id, **filtered
         ), signal
-
-    def _wish(self, seen: Seen) -> float:
-        """The exposure wanted; none where an exit cannot be worked out yet, none below zero where nothing is sold
-        short."""
-        wish = float(seen.wanted.exposure[-1])
-        if not all(isfinite(value) for value in seen.ranges.values()):
-            return 0.0
-        return wish if self.adoption.setup.short else max(wish, 0.0)
 
     def _sized(self, symbol: str, wish: float, seen: Seen, marks: Mapping[str, Decimal]) -> Decimal:
         """What the wish comes to at this close, in whole lots."""

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
 from backtest.setup import Setup
+from backtest.wishes import tradable, verdicts
 from desk.adoptions import Adoption
 from desk.tools import Tools
 from domain import candles as cd
 from domain.candles import Timeframe
 from domain.errors import DeskError
 from domain.instruments import Instrument, instrument
+from filters.base import REACH, Verdicts
 from indicators import atr
 from strategies.base import Strategy, Wanted, asked
 
@@ -35,13 +37,14 @@ ATR_PERIODS = 40
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a strategy said of one symbol's closed bars, and `why` of the newest; `ranges` are the ATRs that its exits
-    ask for at that bar, by period."""
+    """What a strategy said of one symbol's closed bars, as far as the setup trades it, and `why` of the newest;
+    `ranges` are the ATRs that its exits ask for at that bar, by period; `verdicts` what each filter says."""
 
     candles: pd.DataFrame
     wanted: Wanted
     why: str
     ranges: Mapping[int, float]
+    verdicts: tuple[Verdicts, ...] = ()
 
     @property
     def close(self) -> float:
@@ -118,7 +121,22 @@ class Looking:
             return found
         bars = window(made, adoption.setup)
         await asyncio.gather(*(self._one(adoption, made, instrument(s), bars, found) for s in adoption.symbols))
+        if adoption.setup.filters and found.seen:
+            await self._judge(adoption, found)
         return found
+
+    async def _judge(self, adoption: Adoption, found: Look) -> None:
+        """Every filter's word on every symbol; where one fails nothing is decided."""
+        try:
+            wants = {symbol: (one.candles, one.wanted) for symbol, one in found.seen.items()}
+            said = await asyncio.wait_for(asyncio.to_thread(verdicts, adoption.setup, wants), ANSWERS_WITHIN_S)
+        except Exception as error:  # noqa: BLE001 - a person's own filter may fail in any way
+            log.warning("the filters of %s could not be asked: %r", adoption.label, error)
+            why = f"its filters could not be asked: {error or type(error).__name__}"
+            found.faults |= dict.fromkeys(found.seen, why)
+            found.seen = {}
+            return
+        found.seen = {symbol: replace(one, verdicts=said[symbol]) for symbol, one in found.seen.items()}
 
     async def _one(self, adoption: Adoption, made: Strategy, what: Instrument, bars: int, found: Look) -> None:
         assert self._tools.facts.bars is not None, "checked when it was adopted"
@@ -144,7 +162,8 @@ class Looking:
 
 def window(made: Strategy, setup: Setup) -> int:
     """How many bars a decision needs to be the one made on all of history."""
-    return max([4 * made.warmup + 1, *(ATR_PERIODS * period + 1 for period in setup.periods)])
+    judging = (REACH * one.warmup + 1 for one in setup.filters)
+    return max([4 * made.warmup + 1, *(ATR_PERIODS * period + 1 for period in setup.periods), *judging])
 
 
 def bucket_of(symbol: str, tf: Timeframe, now: datetime) -> int:
@@ -170,6 +189,7 @@ def in_time_until(symbol: str, tf: Timeframe, bar: datetime) -> datetime:
 
 
 def _asked(made: Strategy, frame: pd.DataFrame, setup: Setup) -> Seen:
-    wanted = asked(made, frame)
-    ranges = {period: float(atr(frame, period).iloc[-1]) for period in setup.periods}
-    return Seen(frame, wanted, wanted.why(-1), ranges)
+    word = asked(made, frame)
+    ranges = {period: atr(frame, period).to_numpy() for period in setup.periods}
+    wanted = tradable(word, setup, list(ranges.values()))
+    return Seen(frame, wanted, word.why(-1), {period: float(values[-1]) for period, values in ranges.items()})

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from domain.errors import DataError
 
-REVISION = "r0004"  # the newest file in migrations/versions; a test compares
+REVISION = "r0005"  # the newest file in migrations/versions; a test compares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_DIGITS = 40
@@ -293,8 +293,23 @@ bar_decision = _table(
     _amount("target", nullable=True),
     _text("signal_id"),
     _moment("at"),
+    _text("state", server_default=""),
+    _text("verdicts", server_default=""),
     sa.UniqueConstraint("adoption", "symbol", "bar_time"),
     sa.Index("bar_decision_of", "adoption", "symbol", "seq"),
+)
+
+# Every step of a strategy at work on its way from paper to all of the money; the newest of an adoption counts.
+rung = _table(
+    "rung",
+    _seq(),
+    _text("adoption"),
+    _text("rung"),
+    _text("reason"),
+    _text("actor"),
+    _text("details"),
+    _moment("at"),
+    sa.Index("rung_of", "adoption", "seq"),
 )
 
 # Every change of the trading state; the newest of a scope counts.

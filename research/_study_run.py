@@ -164,7 +164,8 @@ def warmup(asked: Asked) -> int:
         for some in (highest, *({name: value} for name, value in highest.items())):
             with contextlib.suppress(ValueError):  # some exclude each other
                 made.append(cls(**{**asked.strategies[0].params, **some}))
-    return max([int(one.warmup) for one in made] + [period + 1 for period in asked.setup.periods])
+    needed = [int(one.warmup) for one in (*made, *asked.setup.filters)]
+    return max([*needed, *(period + 1 for period in asked.setup.periods)])
 
 
 def _accounts(asked: Asked, frames: Mapping[str, pd.DataFrame]) -> list[_Account]:

@@ -109,7 +109,7 @@ def _family(task: Task) -> Callable[[Columns], tuple[Floats, npt.NDArray[np.bool
     """The compiled pass over a family of strategies, prepared; None where the task is not of one."""
     from strategies.base import find
 
-    if task.strategy_class is not find("sma_crossover"):
+    if task.strategy_class is not find("sma_crossover") or task.setup.filters:
         return None
     from research import _sma_family
 

@@ -9,6 +9,7 @@ from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,6 +23,8 @@ from domain.errors import LedgerConflict
 from domain.matching import FillRules
 from domain.orders import Purpose, Status
 from domain.params import build
+from filters.correlation import Correlation
+from filters.volume import Volume
 from strategies.base import find
 from tests.replaying import Replay, fills_of, made_bars
 
@@ -82,6 +85,29 @@ async def test_an_engine_that_dies_again_and_again_trades_the_same(tmp_path: Pat
     assert sorted(told(reader)) == sorted(wanted)
 
 
+async def test_filters_let_in_at_the_desk_what_they_let_in_in_the_backtest(tmp_path: Path) -> None:
+    chance = np.random.default_rng(5)
+    frames = {
+        symbol: made_bars(seed, days=2, symbol=symbol).iloc[:92].assign(volume=chance.integers(1, 9, 92) * 1e5)
+        for symbol, seed in (("AAPL", 12), ("NVDA", 13))
+    }
+    start = frames["AAPL"].index[62].to_pydatetime()
+    filters = Volume(bars=10, percentile=40.0), Correlation(pairs="AAPL>NVDA", bars=20, least=0.0)
+    setup = rules(filters=filters, fraction=0.45)
+    replay = Replay(tmp_path, frames, deaths=6)
+
+    reader = await replay.run(*SMA, setup, start)
+
+    wanted = promised(frames, SMA, setup, start)
+    assert len(replay.died) >= 3
+    assert 4 <= len(wanted) < len(promised(frames, SMA, rules(fraction=0.45), start))
+    assert sorted(told(reader)) == sorted(wanted)
+    [one] = adoptions(reader)
+    judged = [each for each in decisions(reader, one.id, "NVDA", 100) if each.verdicts]
+    assert {said.passes for each in judged for said in each.verdicts} == {True, False}
+    assert any("Held back for at most" in each.said and "volume" in each.said for each in judged)
+
+
 # What may be adopted, and what becomes of it
 
 
@@ -115,6 +141,9 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"setup": rules(max_bars=5).to_dict()}, "a strategy at work holds as long as it wants"),
     ({"setup": rules(size_at="open").to_dict()}, "nobody knows the open when an order is sent"),
     ({"setup": {"cahs": 1.0}}, "Did you mean 'cash'?"),
+    ({"setup": {"filters": [{"name": "volum"}]}}, "Did you mean 'volume'?"),
+    ({"setup": {"filters": [{"name": "volume", "params": {"bars": 1}}]}}, "bars must be at least 5: got 1"),
+    ({"setup": {"filters": "volume"}}, "filters must be a list"),
 ]
 
 

@@ -612,6 +612,7 @@ def test_json_is_json_and_the_folder_may_hold_the_files_itself(
         *("--symbol", "aapl", "--start", "2023-03-01", "--end", "2024-01-31", "--strategy", "sma_crossover"),
         *("--param", "fast=5", "slow=15", "--data-dir", str(own_files / "ohlcv"), "--cash", "50000"),
         *("--commission-bps", "5", "--slippage-bps", "2", "--out", str(own_files / "out"), "--json"),
+        *("--filter", "volume", "percentile=20", "--filter", "regime"),
     )
 
     answer = capsys.readouterr()
@@ -621,6 +622,8 @@ def test_json_is_json_and_the_folder_may_hold_the_files_itself(
     assert "deflated Sharpe" in [check["name"] for check in told["verdict"]["checks"]]
     assert (told["stamp"]["params"]["fast"], told["stamp"]["setup"]["cash"]) == (5, 50_000.0)
     assert told["stamp"]["setup"]["fills"]["commission"]["bps"] == "5"
+    chosen = {one["name"]: one["params"] for one in told["stamp"]["setup"]["filters"]}
+    assert (chosen["volume"]["percentile"], chosen["regime"]["only_in"]) == (20.0, "trend")
     assert told["metrics"]["sharpe"]["n"] > 200
     assert (own_files / "out" / "trades.csv").exists()
 
@@ -695,6 +698,10 @@ def test_a_sweep_is_counted_with_every_combination(own_files: Path, capsys: pyte
         (("--param", "fast=x"), "no setting"),
         (("--cash", "-5"), "cash must be at least 1"),
         (("--risk", "1"), "--risk is what a stop would lose: add --stop or --trail"),
+        (("--filter", "volum"), "Did you mean 'volume'?"),
+        (("--filter", "volume", "50"), "--filter takes name=value, such as bars=5: got '50'"),
+        (("--filter", "volume", "bars=many"), "--filter bars=many: 'many' is no int"),
+        (("--good-for", "-1"), "good_for must be at least 0"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_and_ends_with_2(
