@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "fetch": "benchmarks.fetch",
     "store": "benchmarks.store",
     "indicators": "benchmarks.indicator_speed",
+    "bot": "benchmarks.bot",
     "backtests": "benchmarks.backtests",
     "learning": "benchmarks.learning",
     "rerun": "benchmarks.rerun",

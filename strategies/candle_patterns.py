@@ -7,7 +7,7 @@ at its bar's close, so it is acted on at the next open; it is believed for `hold
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from domain.params import check_params, param
 from domain.pattern_rules import PATTERNS
 from patterns import detect, explain
 from strategies.base import Floats, Wanted, held
+
+if TYPE_CHECKING:
+    from streams.candle_patterns import PatternStream
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "classic": ("Hammer", "Engulfing", "Doji", "Morning Star", "Evening Star"),  # the manual's six: two engulf
@@ -82,13 +85,31 @@ class CandlePatterns:
         allowed = exposure if self.short else np.maximum(exposure, 0.0)
         return Wanted(allowed, reason=lambda row: self._why(candles, grades, events, row))
 
+    def stream(self) -> PatternStream:
+        """The same rule, bar by bar."""
+        from streams.candle_patterns import PatternStream
+
+        read = {"bullish": 1, "bearish": -1, "neutral": 0, "both": None}
+        chosen = {label: _BY_LABEL[label] for label in GROUPS[self.patterns]}
+        biases = {label: (pattern.code, read[pattern.bias]) for label, pattern in chosen.items()}
+
+        def say(candles: pd.DataFrame, at: int, fired: list[str]) -> str:
+            return self._say(candles, at, fired, len(candles) - 1)
+
+        return PatternStream(self, biases, self.hold, self.short, self.warmup, say)
+
     def _why(self, candles: pd.DataFrame, grades: pd.DataFrame, events: Floats, row: int) -> str:
         first = max(0, row - self.hold + 1)
         recent = np.flatnonzero(events[first : row + 1])
-        if not len(recent):
-            return f"no pattern in the last {self.hold} bars"
-        at = first + int(recent[-1])
+        at = first + int(recent[-1]) if len(recent) else -1
+        if at < 0:
+            return self._say(candles, at, [], row)
         fired = [name for name in grades.columns if _sided(grades[name].to_numpy()[at : at + 1], name)[0] != 0]
+        return self._say(candles, at, fired, row)
+
+    def _say(self, candles: pd.DataFrame, at: int, fired: list[str], row: int) -> str:
+        if at < 0:
+            return f"no pattern in the last {self.hold} bars"
         ago = "" if at == row else f" ({row - at} bars ago)"
         return " ".join(explain(candles, name, at) for name in fired) + ago
 

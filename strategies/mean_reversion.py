@@ -6,7 +6,7 @@ How far is told in standard deviations of the last closes (as Bollinger's bands 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ import pandas as pd
 from domain.params import check_params, param
 from indicators import bollinger, rsi
 from strategies.base import Floats, Wanted, back_to_mean, closes
+
+if TYPE_CHECKING:
+    from streams.base import Compiled
 
 _STILL = 1e-7  # a deviation below this share of the price is rounding: the price stands still
 
@@ -55,6 +58,13 @@ class MeanReversion:
         exposure = back_to_mean(stretched, score, self.leave, self.hold)
         allowed = exposure if self.short else np.maximum(exposure, 0.0)
         return Wanted(allowed, reason=lambda row: self._why(float(score[row]), float(strength[row]), exposure[row]))
+
+    def stream(self) -> Compiled:
+        """The same rule, bar by bar."""
+        from streams.mean_reversion import stream
+
+        lengths, levels = (self.length, self.rsi_length), (self.entry, self.leave, self.oversold)
+        return stream(self, self.warmup, self.short, lengths, levels, self.hold, _STILL, self._why)
 
     def _why(self, score: float, strength: float, exposure: float) -> str:
         where = (

@@ -7,7 +7,7 @@ changes nothing, so three crossings in a row are one signal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ import pandas as pd
 from domain.params import check_params, param
 from indicators import sma
 from strategies.base import Floats, Wanted, side
+
+if TYPE_CHECKING:
+    from streams.base import Compiled
 
 PAIRS = ((5, 15), (10, 30), (20, 50))
 
@@ -53,11 +56,19 @@ class SmaCrossover:
         agreeing = (3.0 + np.abs(vote)) / 6.0  # 2 of 3 where the sum is 1, all of them where it is 3
         return Wanted(self._allowed(np.sign(vote)), agreeing, lambda row: self._why(candles, row))
 
+    def stream(self) -> Compiled:
+        """The same rule, bar by bar."""
+        from streams.sma_crossover import stream
+
+        return stream(self, self.warmup, self.short, self.combined, self.pairs, self._say)
+
     def _allowed(self, sides: Floats) -> Floats:
         return sides if self.short else np.maximum(sides, 0.0)
 
     def _why(self, candles: pd.DataFrame, row: int) -> str:
-        seen = candles["close"].to_numpy()[: row + 1]
+        return self._say(candles["close"].to_numpy()[: row + 1])
+
+    def _say(self, seen: Floats) -> str:
         return "; ".join(_compare(seen, fast, slow) for fast, slow in self.pairs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ import pandas as pd
 from domain.params import check_params, param
 from indicators import adx, ema
 from strategies.base import TIE, Wanted, side
+
+if TYPE_CHECKING:
+    from streams.base import Compiled
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class TrendFollowing:
         strong = trend >= self.strength * (1.0 - TIE)
         exposure = np.where(strong, slope if self.short else np.maximum(slope, 0.0), 0.0)
         return Wanted(exposure, reason=lambda row: self._why(row, float(trend[row]), slope[row]))
+
+    def stream(self) -> Compiled:
+        """The same rule, bar by bar."""
+        from streams.trend_following import stream
+
+        return stream(self, self.warmup, self.short, self.length, self.adx_length, self.strength, self._why)
 
     def _why(self, row: int, trend: float, slope: float) -> str:
         if np.isnan(trend) or slope == 0.0:
