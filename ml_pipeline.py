@@ -26,7 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import settings as settings_file
-from backtest import loading
+from backtest import command, loading
 from domain import registry
 from domain.candles import TIMEFRAMES, timeframe
 from domain.clock import SystemClock
@@ -36,6 +36,8 @@ from domain.params import params_of
 from feeds.market import open_market
 from learning import job
 from learning.card import FIGURES, card, figures
+from learning.confirming import ROOM, Bracket, save, teach_on
+from learning.confirming import report as told_of
 from learning.datasets import Dataset, gathered, load
 from learning.job import Asked, Lesson, prepare, teach
 from learning.labels import KINDS, Label
@@ -153,6 +155,10 @@ def parser() -> argparse.ArgumentParser:
     add("--name", default=NAME, help="the family of models it belongs to")
     add("--version", default="auto", help="the next free number, or one that is free")
     add("--dry-run", action="store_true", help="say what would be learned from, and stop")
+    add("--confirm", default="", metavar="STRATEGY", help="instead: learn which of its signals are worth following")
+    add("--param", nargs="+", default=[], metavar="NAME=VALUE", help="with --confirm: how the strategy is set")
+    add("--stop", default="2atr", help="with --confirm: the stop of an entry, 2atr, 1%% or 0.50")
+    add("--target", default="3atr", help="with --confirm: its target, as --stop")
     return found
 
 
@@ -233,6 +239,27 @@ def run(given: argparse.Namespace, stop: Stop) -> str:
     return f"{report(lesson)}\n\nSaved {path}. {_way_on(saved, manager.folder, settings.models_dir)}"
 
 
+def confirm(given: argparse.Namespace) -> str:
+    """Learn which signals of a strategy are worth following, and save that; what to print."""
+    if given.confirm == "all":
+        raise ValueError("--confirm is for one strategy: got all")
+    told = ["--symbol", "-", "--strategy", given.confirm, "--stop", given.stop, "--target", given.target]
+    rules = command.parser().parse_args([*told, *(["--param", *given.param] if given.param else [])])
+    [(called, strategy)] = command.strategies(rules).items()
+    bracket = Bracket(rules.target, rules.stop, given.horizon, given.cost_bps)
+    settings = place(given.data_dir)
+    data, simulated = candles(settings, given.symbols, given.interval, given.source, given.start, given.end)
+    print(data.said, file=sys.stderr)
+    lesson = teach_on(data, called, strategy, bracket, simulated=simulated, seed=given.seed)
+    if given.dry_run:
+        return f"{told_of(lesson.said)}\n\nNothing was saved."
+    folder = Path(given.out_dir or settings.models_dir) / ROOM
+    saved = save(folder, lesson, SystemClock(), "" if given.name == NAME else given.name)
+    return (
+        f"{told_of(lesson.said)}\n\nSaved {folder / saved.called}.json. The filter: confirmation={saved.said['name']}."
+    )
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[Path]:
     """The folder of one training, for this process alone: two in it would write one checkpoint in turns."""
@@ -270,12 +297,13 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when a model was saved, 2 where something is missing or wrong, 130 where it was stopped."""
     given = parser().parse_args(arguments)
     try:
-        print(run(given, Stop()))
+        print(confirm(given) if given.confirm else run(given, Stop()))
     except TrainingStopped as error:
         print(error, file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("stopped at once; the same line with --resume goes on from the last whole epoch", file=sys.stderr)
+        on = "nothing was saved" if given.confirm else "the same line with --resume goes on from the last whole epoch"
+        print(f"stopped at once; {on}", file=sys.stderr)
         return 130
     except (DeskError, ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -106,6 +106,13 @@ class Correlation:
 
         return Verdicts(passes, why)
 
+    def seconds(self, wanted_of_all: Others) -> dict[str, tuple[Wanted, Verdicts]]:
+        """In the mode `second trade`, by follower: what its leaders want where it wants nothing itself, and whether the
+        two go together there. Nothing in the mode `confirm`."""
+        if self.mode != SECOND:
+            return {}
+        return _seconds(wanted_of_all, pairs_of(self.pairs), self.bars, self.least)
+
     def followed(self, wanted_of_all: Others, *, good_for: int = GOOD_FOR) -> dict[str, Wanted]:
         """What `followed` gives for this filter's pairs; nothing in the mode `confirm`."""
         if self.mode != SECOND:
@@ -129,17 +136,19 @@ def followed(
     first in `pairs` that wants something counts. Only what their own strategies want is followed, never a second trade.
     Symbols that are not there give nothing.
     """
+    asked = _seconds(wanted_of_all, pairs, bars, least)
+    return {follower: filtered(wants, [said], good_for=good_for)[0] for follower, (wants, said) in asked.items()}
+
+
+def _seconds(all_of: Others, pairs: tuple[Pair, ...], bars: int, least: float) -> dict[str, tuple[Wanted, Verdicts]]:
     by_follower: dict[str, list[str]] = {}
     for leader, follower in pairs:
-        if leader in wanted_of_all and follower in wanted_of_all:
+        if leader in all_of and follower in all_of:
             by_follower.setdefault(follower, []).append(leader)
-    return {
-        follower: _second(wanted_of_all, follower, leaders, bars, least, good_for)
-        for follower, leaders in by_follower.items()
-    }
+    return {follower: _second(all_of, follower, leaders, bars, least) for follower, leaders in by_follower.items()}
 
 
-def _second(all_of: Others, follower: str, leaders: list[str], bars: int, least: float, good_for: int) -> Wanted:
+def _second(all_of: Others, follower: str, leaders: list[str], bars: int, least: float) -> tuple[Wanted, Verdicts]:
     candles, own = all_of[follower]
     raw, confidence = np.zeros(len(candles)), np.zeros(len(candles))
     chosen = np.full(len(candles), -1, dtype=np.int64)
@@ -157,8 +166,7 @@ def _second(all_of: Others, follower: str, leaders: list[str], bars: int, least:
         said = f"follows {one.name}, which wants {_SIDES[int(one.side[row])]}"
         return f"{said}; {_told(one.correlation[row], bars, least)}"
 
-    found, _ = filtered(Wanted(raw, confidence, why), [Verdicts(passes, why)], good_for=good_for)
-    return found
+    return Wanted(raw, confidence, why), Verdicts(passes, why)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from tests.campaigns import (
     adopted,
     candles,
     clicks,
+    confirming,
     crashes,
     day,
     etrade_bodies,
@@ -19,6 +20,8 @@ from tests.campaigns import (
     learning,
     ledger_writers,
     notices,
+    regime,
+    spread,
     stateful,
 )
 
@@ -35,8 +38,11 @@ CAMPAIGNS = {
     "etrade_week": etrade_week.run,
     "honesty": honesty.run,
     "learning": learning.run,
+    "confirming": confirming.run,
     "notices": notices.run,
     "adopted": adopted.run,
+    "regime": regime.run,
+    "spread": spread.run,
 }
 
 
