@@ -16,7 +16,7 @@ import pandas as pd
 from backtest import book as b
 from backtest.book import Floats
 from backtest.setup import SIZINGS, Setup
-from backtest.wishes import let_in, tradable, verdicts
+from backtest.wishes import judged_wants, let_in, tradable
 from domain import candles as cd
 from domain.calendars import ALWAYS, NEW_YORK
 from domain.fees import FINRA_TAF, SEC_SECTION_31, rate_on
@@ -106,8 +106,8 @@ def gather(
         wants[of.symbol] = whole, wanted
         raw.append((of, whole, wanted, first, bands))
     if setup.filters:
-        said = verdicts(setup, wants)
-        raw = [(of, bars, let_in(setup, w, said[of.symbol], first), first, bands) for of, bars, w, first, bands in raw]
+        found = judged_wants(setup, wants)
+        raw = [(of, bars, let_in(setup, *found[of.symbol], first), first, bands) for of, bars, _, first, bands in raw]
     cut = [(of, bars.iloc[first:], w.exposure[first:], bands) for of, bars, w, first, bands in raw]
     times = _union([times_of(candles) for _, candles, _, _ in cut])
     if not len(times):

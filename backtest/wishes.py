@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +32,51 @@ def tradable(wanted: Wanted, setup: Setup, ranges: Sequence[Floats]) -> Wanted:
     return wanted if exposure is wanted.exposure else replace(wanted, exposure=exposure)
 
 
-def verdicts(setup: Setup, wants: Mapping[str, tuple[pd.DataFrame, Wanted]]) -> dict[str, tuple[Verdicts, ...]]:
-    """What each filter of the setup says of each symbol, which they judge beside the others."""
+def judged_wants(
+    setup: Setup, wants: Mapping[str, tuple[pd.DataFrame, Wanted]]
+) -> dict[str, tuple[Wanted, tuple[Verdicts, ...]]]:
+    """What is wanted of each symbol once its leaders' second trades are among it, and each filter's word on it. Filters
+    judge a symbol beside the others; leaders are followed in what their own strategy wants."""
+    seconds = [one.seconds(wants) if isinstance(one, Leads) else {} for one in setup.filters]
+    whole = dict(wants)
+    for given in seconds:
+        for symbol, (second, _) in given.items():
+            candles, own = whole[symbol]
+            whole[symbol] = candles, _besides(own, second)
     found = {}
-    for symbol, (candles, wanted) in wants.items():
+    for symbol, (candles, wanted) in whole.items():
         others = {name: one for name, one in wants.items() if name != symbol}
-        found[symbol] = tuple(judged(one, candles, wanted, others, symbol=symbol) for one in setup.filters)
+        said = tuple(
+            _of_both(wants[symbol][1], given[symbol][1])
+            if symbol in given
+            else judged(one, candles, wanted, others, symbol=symbol)
+            for one, given in zip(setup.filters, seconds, strict=True)
+        )
+        found[symbol] = wanted, said
     return found
+
+
+@runtime_checkable
+class Leads(Protocol):
+    """A filter that brings wishes of its own: what other symbols' strategies want of this one."""
+
+    def seconds(self, wanted_of_all: Mapping[str, tuple[pd.DataFrame, Wanted]]) -> dict[str, tuple[Wanted, Verdicts]]:
+        """By symbol: what is wanted besides, and whether it may be entered."""
+        ...
+
+
+def _besides(own: Wanted, second: Wanted) -> Wanted:
+    """The second trade where the strategy itself wants nothing."""
+    idle = own.exposure == 0.0
+    exposure = np.where(idle, second.exposure, own.exposure)
+    confidence = np.where(idle & (second.exposure != 0.0), second.confidence, own.confidence)
+    return Wanted(exposure, confidence, lambda row: (own if own.exposure[row] else second).why(row))
+
+
+def _of_both(own: Wanted, second: Verdicts) -> Verdicts:
+    """The strategy's own entries need no leader."""
+    mine = own.exposure != 0.0
+    return Verdicts(mine | second.passes, lambda row: "its own signal, no leader's" if mine[row] else second.why(row))
 
 
 def let_in(setup: Setup, wanted: Wanted, said: Sequence[Verdicts], first: int) -> Wanted:

@@ -233,6 +233,7 @@ class Adopting:
 
     def _forget(self, one: Adoption) -> None:
         self._known = None
+        self.looking.forget(one)
         self._carrying.forget(one)
         self._books.pop(one.id, None)
         self._todo = {key: decision for key, decision in self._todo.items() if key[0] != one.id}

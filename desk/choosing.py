@@ -20,7 +20,8 @@ from backtest import sizing
 from backtest.book import CLOSE_ENOUGH
 from backtest.setup import Exit, Setup, filter_words
 from desk.adoptions import Adoption, BarDecision, Done, Said, acted, decisions
-from desk.looking import Seen, end_of, in_time_until
+from desk.following import Seen
+from desk.looking import end_of, in_time_until
 from desk.own_book import OwnBook
 from desk.reader import Reader
 from domain.instruments import instrument
@@ -94,9 +95,9 @@ class Choosing:
     def _let_in(self, seen: Seen, bar: datetime, before: State) -> Asked:
         """What the filters leave of the wish of a bar."""
         setup, row = self.adoption.setup, int(seen.candles.index.searchsorted(pd.Timestamp(bar)))
-        raw = float(seen.wanted.exposure[row])
         if not setup.filters:
-            return Asked(raw, None)
+            return Asked(float(seen.wanted.exposure[-1]), None)
+        raw = float(seen.wanted.exposure[row])
         passes = all(one.passes[row] for one in seen.verdicts)
         held, after = step(before, raw, bool(passes), good_for=setup.good_for)
         wants_in = raw != 0.0 and not (before.inside and before.side == np.sign(raw))

@@ -6,8 +6,10 @@ The rule: neither a source that hangs nor a strategy that thinks for long holds 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,16 +17,17 @@ import numpy as np
 import pandas as pd
 
 from backtest.setup import Setup
-from backtest.wishes import tradable, verdicts
+from backtest.wishes import judged_wants
 from desk.adoptions import Adoption
+from desk.following import Followed, Seen, asked_whole
 from desk.tools import Tools
 from domain import candles as cd
 from domain.candles import Timeframe
 from domain.errors import DeskError
 from domain.instruments import Instrument, instrument
 from filters.base import REACH, Verdicts
-from indicators import atr
-from strategies.base import Strategy, Wanted, asked
+from strategies.base import Strategy, Wanted
+from streams.base import OutOfStep
 
 log = logging.getLogger("engine")
 ANSWERS_WITHIN_S = 60.0
@@ -33,22 +36,6 @@ AGAIN_AFTER = timedelta(seconds=2)
 AHEAD = timedelta(days=10)
 # Wilder's average forgets a bar by 1/period a step: after so many periods what came before is below rounding.
 ATR_PERIODS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a strategy said of one symbol's closed bars, as far as the setup trades it, and `why` of the newest;
-    `ranges` are the ATRs that its exits ask for at that bar, by period; `verdicts` what each filter says."""
-
-    candles: pd.DataFrame
-    wanted: Wanted
-    why: str
-    ranges: Mapping[int, float]
-    verdicts: tuple[Verdicts, ...] = ()
-
-    @property
-    def close(self) -> float:
-        return float(self.candles["close"].iloc[-1])
 
 
 @dataclass(slots=True)
@@ -69,6 +56,7 @@ class Looking:
         self._tasks: dict[str, asyncio.Task[Look]] = {}
         self._buckets: dict[str, tuple[int, ...]] = {}
         self._again: dict[str, datetime] = {}
+        self._followed: dict[tuple[str, str], Followed] = {}
 
     async def take(self, adoption: Adoption) -> Look | None:
         """A finished look; None while there is none. Begins one where a bar has closed since the last, or where `owed`
@@ -129,35 +117,66 @@ class Looking:
         """Every filter's word on every symbol; where one fails nothing is decided."""
         try:
             wants = {symbol: (one.candles, one.wanted) for symbol, one in found.seen.items()}
-            said = await asyncio.wait_for(asyncio.to_thread(verdicts, adoption.setup, wants), ANSWERS_WITHIN_S)
+            thinking = asyncio.to_thread(_judged, adoption.setup, wants)
+            said = await asyncio.wait_for(thinking, ANSWERS_WITHIN_S)
         except Exception as error:  # noqa: BLE001 - a person's own filter may fail in any way
             log.warning("the filters of %s could not be asked: %r", adoption.label, error)
             why = f"its filters could not be asked: {error or type(error).__name__}"
             found.faults |= dict.fromkeys(found.seen, why)
             found.seen = {}
             return
-        found.seen = {symbol: replace(one, verdicts=said[symbol]) for symbol, one in found.seen.items()}
+        for symbol, (wanted, why, verdicts) in said.items():
+            found.seen[symbol] = replace(found.seen[symbol], wanted=wanted, why=why, verdicts=verdicts)
 
     async def _one(self, adoption: Adoption, made: Strategy, what: Instrument, bars: int, found: Look) -> None:
-        assert self._tools.facts.bars is not None, "checked when it was adopted"
+        key = adoption.id, what.symbol
+        # Taken out for the look: one that fails, or is not waited for, is not gone on with.
+        followed = None if adoption.setup.filters else self._followed.pop(key, None)
         try:
-            frame = await asyncio.wait_for(self._tools.facts.bars(what, adoption.tf, bars), ANSWERS_WITHIN_S)
-            frame = cd.check(frame, what)
-            if frame.empty:
-                found.errors[what.symbol] = f"there are no candles of {what.symbol} yet"
+            if followed is not None:
+                with contextlib.suppress(OutOfStep):
+                    found.seen[what.symbol] = await self._put(followed.look, adoption, what, followed.bars(bars))
+                    self._followed[key] = followed
+                    return
+            if adoption.setup.filters:
+                ask = functools.partial(asked_whole, made, adoption.setup)
+                found.seen[what.symbol] = await self._put(ask, adoption, what, bars)
                 return
-        except TimeoutError:
-            found.errors[what.symbol] = f"no candles of {what.symbol} within {ANSWERS_WITHIN_S:g} s"
-            return
-        except DeskError as error:
+            followed = Followed(made, adoption.setup)
+            found.seen[what.symbol] = await self._put(followed.look, adoption, what, bars)
+            self._followed[key] = followed
+        except _NoCandles as error:
             found.errors[what.symbol] = str(error)
-            return
-        try:
-            thinking = asyncio.to_thread(_asked, made, frame, adoption.setup)
-            found.seen[what.symbol] = await asyncio.wait_for(thinking, ANSWERS_WITHIN_S)
         except Exception as error:  # noqa: BLE001 - whatever a strategy does, the desk goes on
             log.warning("%s could not be asked about %s: %r", adoption.label, what.symbol, error)
             found.faults[what.symbol] = str(error) or type(error).__name__
+
+    async def _put(self, ask: Callable[[pd.DataFrame], Seen], adoption: Adoption, what: Instrument, bars: int) -> Seen:
+        """The newest closed bars, put to the strategy on a thread of its own."""
+        frame = await self._candles(adoption.tf, what, bars)
+        return await asyncio.wait_for(asyncio.to_thread(ask, frame), ANSWERS_WITHIN_S)
+
+    async def _candles(self, tf: Timeframe, what: Instrument, bars: int) -> pd.DataFrame:
+        assert self._tools.facts.bars is not None, "checked when it was adopted"
+        try:
+            frame = await asyncio.wait_for(self._tools.facts.bars(what, tf, bars), ANSWERS_WITHIN_S)
+            frame = cd.check(frame, what)
+        except TimeoutError:
+            raise _NoCandles(f"no candles of {what.symbol} within {ANSWERS_WITHIN_S:g} s") from None
+        except DeskError as error:
+            raise _NoCandles(str(error)) from error
+        if frame.empty:
+            raise _NoCandles(f"there are no candles of {what.symbol} yet")
+        return frame
+
+    def forget(self, adoption: Adoption) -> None:
+        """It is asked no more."""
+        for symbol in adoption.symbols:
+            self._followed.pop((adoption.id, symbol), None)
+
+
+class _NoCandles(Exception):
+    """Nothing to ask about."""
 
 
 def window(made: Strategy, setup: Setup) -> int:
@@ -188,8 +207,8 @@ def in_time_until(symbol: str, tf: Timeframe, bar: datetime) -> datetime:
     return found
 
 
-def _asked(made: Strategy, frame: pd.DataFrame, setup: Setup) -> Seen:
-    word = asked(made, frame)
-    ranges = {period: atr(frame, period).to_numpy() for period in setup.periods}
-    wanted = tradable(word, setup, list(ranges.values()))
-    return Seen(frame, wanted, word.why(-1), {period: float(values[-1]) for period, values in ranges.items()})
+def _judged(
+    setup: Setup, wants: Mapping[str, tuple[pd.DataFrame, Wanted]]
+) -> dict[str, tuple[Wanted, str, tuple[Verdicts, ...]]]:
+    """What is wanted of each symbol, why on its newest bar, and the filters' words."""
+    return {symbol: (wanted, wanted.why(-1), said) for symbol, (wanted, said) in judged_wants(setup, wants).items()}

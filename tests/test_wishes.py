@@ -97,6 +97,32 @@ def test_filters_see_the_other_symbols() -> None:
     assert only.empty
 
 
+def test_a_follower_takes_its_leaders_side_while_it_wants_nothing_itself() -> None:
+    frame = candles("q" * 60)
+    prices = 100.0 + np.sin(np.arange(len(frame)) / 3.0)
+    frame = frame.assign(open=prices, high=prices + 1, low=prices - 1, close=prices)
+    pairs = Correlation(pairs="AAPL>KO", mode="second trade", bars=20, least=0.5)
+
+    class OfTheLeader(Backtest):
+        def target(self, candles: pd.DataFrame) -> np.ndarray:
+            wants = np.zeros(len(candles))
+            if self.symbol == "AAPL":
+                wants[40:50] = 1.0
+            else:
+                wants[45:47] = -1.0
+            return wants
+
+    def wanted(setup: Setup) -> str:
+        result = OfTheLeader({"AAPL": frame, "KO": frame}, setup=setup).run()
+        want = result.inputs.ones[1].want[38:52]
+        return "".join("+" if one > 0 else "-" if one < 0 else "." for one in want)
+
+    assert wanted(Setup(fraction=0.4)) == ".......--....."
+    assert wanted(Setup(fraction=0.4, filters=(pairs,))) == "..+++++--+++.."
+    unlike = Correlation(pairs="AAPL>KO", mode="second trade", bars=45, least=0.5)
+    assert wanted(Setup(fraction=0.4, filters=(unlike,))) == ".......--+++.."
+
+
 def test_compiled_and_plain_pass_trade_the_same_of_it() -> None:
     chance = np.random.default_rng(3)
     close = np.round(100 + np.cumsum(chance.normal(0, 1, 200)), 2)
