@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ from domain.clock import Clock
 from domain.commands import Answer, Command, CommandState
 from domain.orders import OPEN, Order, Purpose, Side, Status
 from domain.positions import Account, Position
+from domain.round_trips import RoundTrip, RoundTrips
 
 NO_LEDGER = "nobody has started this desk yet"
 _UNDEFINED_TABLE = "42P01"
@@ -156,6 +158,11 @@ class Reader:
         """What an account holds now, by symbol; what it held and sold again is left out."""
         found = self.account(account)
         return {symbol: p for symbol, p in found.positions.items() if p.quantity} if found else {}
+
+    def round_trips(self, account: str, since: datetime) -> tuple[RoundTrip, ...]:
+        """What the account opened and closed again, by when it closed; oldest first."""
+        with self._connection() as db:
+            return self._folds.round_trips(db, account, since) if db else ()
 
     def protection(self, account: str) -> dict[str, Protection]:
         """What each symbol's position shall be protected by, by symbol; symbols it was never said of are left out."""
@@ -335,31 +342,42 @@ class _Folds:
     def _begin(self, ledger: str) -> None:
         self._ledger, self._seq, self._adjusted = ledger, 0, 0
         self._accounts: dict[str, Account] = {}
+        self._trips: defaultdict[str, RoundTrips] = defaultdict(RoundTrips)
 
     def account(self, db: sa.Connection, name: str) -> Account | None:
         with self._turn:
-            if (ledger := db.execute(_ledger_id).scalar_one()) != self._ledger:
-                self._begin(ledger)
-            fills = db.execute(_fills_after, {"after_seq": self._seq}).all()
-            adjustments = db.execute(_adjustments_after, {"after_seq": self._adjusted}).all()
-            if {name, *(row.account for row in (*fills, *adjustments))} - self._accounts.keys():
-                self._accounts = _opened(db) | self._accounts
-            for adjusting, row in _in_order(fills, adjustments):
-                (self._adjust if adjusting else self._fill)(row)
+            self._catch_up(db, name)
             found = self._accounts.get(name)
             return found and Account(found.name, found.cash, dict(found.positions))
+
+    def round_trips(self, db: sa.Connection, name: str, since: datetime) -> tuple[RoundTrip, ...]:
+        with self._turn:
+            self._catch_up(db, name)
+            return self._trips[name].since(since)
+
+    def _catch_up(self, db: sa.Connection, name: str) -> None:
+        if (ledger := db.execute(_ledger_id).scalar_one()) != self._ledger:
+            self._begin(ledger)
+        fills = db.execute(_fills_after, {"after_seq": self._seq}).all()
+        adjustments = db.execute(_adjustments_after, {"after_seq": self._adjusted}).all()
+        if {name, *(row.account for row in (*fills, *adjustments))} - self._accounts.keys():
+            self._accounts = _opened(db) | self._accounts
+        for adjusting, row in _in_order(fills, adjustments):
+            (self._adjust if adjusting else self._fill)(row)
 
     def _fill(self, row: sa.Row[Any]) -> None:
         fill, self._seq = rows.fill_of(row), row.seq
         account, held = self._held(fill.account, fill.symbol)
         account.positions[fill.symbol] = held.after(fill)
         self._accounts[fill.account] = Account(account.name, account.cash + fill.cash, account.positions)
+        self._trips[fill.account].fill(fill)
 
     def _adjust(self, row: sa.Row[Any]) -> None:
         self._adjusted = row.seq
         account, held = self._held(row.account, row.symbol)
         if row.symbol:
             account.positions[row.symbol] = held.adjusted(row.quantity)
+            self._trips[row.account].adjust(row.symbol, row.quantity)
         self._accounts[row.account] = Account(account.name, account.cash + row.cash, account.positions)
 
     def _held(self, account: str, symbol: str) -> tuple[Account, Position]:

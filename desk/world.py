@@ -24,6 +24,7 @@ from domain.trading_state import TradingState
 ZERO = Decimal(0)
 ENGINE = "engine"
 ACCOUNTS_LAST = timedelta(seconds=5)
+TRIPS_OF = timedelta(days=2)  # longer than any day, and than the longest cool-down
 
 
 async def context(
@@ -63,6 +64,7 @@ async def context(
         actor_allowed=actor == ENGINE or tools.authority.still(actor, Kind.PLACE),
         broker_ready=tools.ready and (request.purpose is not Purpose.ENTRY or _may_open(tools, account)),
         market=what.calendar.state(now),
+        opened=what.calendar.opened(now),
         clock_skew_s=_skew(tools),
         instrument=what,
         quote=quote,
@@ -85,6 +87,7 @@ async def context(
         adv=history.volume,
         sectors={symbol: instrument(symbol).sector for symbol in symbols},
         correlations=await tools.facts.correlations(_involved(request, held, resting)),
+        trips=tools.reader.round_trips(account, now - TRIPS_OF),
         frozen=tools.frozen,
         linked=linked,
         bought_unsettled=at_broker.bought_unsettled,

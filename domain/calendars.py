@@ -115,6 +115,16 @@ class TradingCalendar:
             return None
         return _moment(self.sessions.open[at])
 
+    def opened(self, moment: datetime) -> datetime | None:
+        """The open of the session that runs at `moment`; None where none does, or the market never closes."""
+        runs = not self.always_open and self.phase(moment) is Phase.OPEN
+        return self.last_open(moment) if runs else None
+
+    def sessions_between(self, start: date, end: date) -> int:
+        """How many session dates lie in [start, end)."""
+        first, last = np.searchsorted(self.sessions.days, [np.datetime64(day, "D") for day in (start, end)])
+        return int(last - first)
+
 
 @functools.lru_cache(maxsize=8)
 def calendar(code: str) -> TradingCalendar:

@@ -19,6 +19,7 @@ from domain.instruments import Instrument
 from domain.limits import Limits
 from domain.orders import OPEN, Order, OrderRequest, OrderType, Purpose, Side
 from domain.quotes import Quote
+from domain.round_trips import RoundTrip
 from domain.trading_state import TradingState
 
 ZERO = Decimal(0)
@@ -50,6 +51,7 @@ class Context:
 
     `clock_skew_s`     our clock minus the broker's
     `simulated`        the desk's prices are made up; `accept_simulated`, `accept_delayed`: the desk's explicit yes
+    `opened`           the open of the session that runs now; None where none does, or the market never closes
     `day_began`        the first moment of the exchange's day; `day_start_equity` is the breaker's `start_equity`
     `buying_power`     what the broker would still lend and let us spend, resting orders taken off
     `settled_cash`     before resting orders: the gate takes those off itself
@@ -60,6 +62,7 @@ class Context:
     `adv`              average daily volume, in shares
     `sectors`          a sector for each of those symbols; those of sector "" count as one sector
     `correlations`     symbol by symbol, as `frame.corr().to_dict()` gives it; a pair missing there moves together
+    `trips`            the account's round trips that closed in the last two days, oldest first
     `frozen`           symbols nobody may trade until a person has looked
     `bought_unsettled` symbols held that were bought with money not yet settled
     `fees`             what this order is expected to cost beside its price
@@ -76,6 +79,7 @@ class Context:
     actor_allowed: bool
     broker_ready: bool
     market: MarketState
+    opened: datetime | None
     clock_skew_s: float
     instrument: Instrument
     quote: Quote | None
@@ -98,6 +102,7 @@ class Context:
     adv: Decimal
     sectors: Mapping[str, str]
     correlations: Mapping[str, Mapping[str, float]]
+    trips: tuple[RoundTrip, ...]
     frozen: frozenset[str] = frozenset()
     linked: frozenset[str] = frozenset()
     bought_unsettled: frozenset[str] = frozenset()

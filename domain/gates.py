@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from domain import account_checks as account
+from domain import entry_checks as entry
 from domain import order_checks as order
 from domain.context import Case, Context
 from domain.verdicts import Check, Finding, Outcome, Verdict
@@ -36,14 +37,16 @@ class Gate:
         excused = bool(self.entry_checks) and _reduces(case)
         if not excused:
             findings += [found for check in self.entry_checks for found in _run(check, case)]
-        return self._verdict([f for f in findings if not f.holds], excused, _inputs(case, self.reads, self.limits))
+        return self._verdict(findings, excused, _inputs(case, self.reads, self.limits))
 
-    def _verdict(self, wrong: list[Finding], excused: bool, inputs: Mapping[str, str]) -> Verdict:
+    def _verdict(self, findings: list[Finding], excused: bool, inputs: Mapping[str, str]) -> Verdict:
+        wrong = [f for f in findings if not f.holds]
         refusals = tuple(f.said for f in wrong if not f.warns)
         reasons = refusals or tuple(f.said for f in wrong)
         outcome = Outcome.REFUSED if refusals else Outcome.WARNING if wrong else Outcome.PASSED
         passes = "It can only make the position smaller; this gate guards entries." if excused else self.passes
-        return Verdict(self.name, outcome, " ".join(reasons) or passes, reasons, inputs)
+        well = " ".join([passes, *(f.said for f in findings if f.holds and f.noted)])
+        return Verdict(self.name, outcome, " ".join(reasons) or well, reasons, inputs)
 
 
 def ask_all(case: Case) -> tuple[Verdict, ...]:
@@ -99,6 +102,13 @@ GATES: tuple[Gate, ...] = (
         limits=("extended_hours",),
     ),
     Gate(
+        "hours",
+        "Entries may go at this hour.",
+        entry_checks=(entry.within_windows, entry.after_the_open, entry.before_the_close),
+        reads=("now", "market", "opened"),
+        limits=("entry_windows", "no_entry_after_open_min", "no_entry_before_close_min"),
+    ),
+    Gate(
         "clock",
         "The clocks agree.",
         checks=(order.clock_skew,),
@@ -112,6 +122,14 @@ GATES: tuple[Gate, ...] = (
         entry_checks=(order.quote_day,),
         reads=("now", "quote", "simulated", "accept_simulated", "accept_delayed", "market"),
         limits=("max_quote_age_s", "max_spread_bps"),
+    ),
+    Gate(
+        "events",
+        "No event stands against an entry.",
+        checks=(entry.halted,),
+        entry_checks=(entry.blacked_out, entry.earnings_near, entry.gone_quiet),
+        reads=("now", "quote", "market", "opened"),
+        limits=("blackouts", "no_entry_days_before_earnings", "max_quiet_min"),
     ),
     Gate(
         "order",
@@ -169,9 +187,15 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "loss",
         "Losses are within the limits.",
-        entry_checks=(account.day_loss, account.drawdown, account.breaker),
-        reads=("equity", "day_start_equity", "peak_equity", "breaker_latched"),
-        limits=("max_daily_loss_pct", "max_drawdown_pct"),
+        entry_checks=(
+            account.day_loss,
+            account.drawdown,
+            account.breaker,
+            entry.cooled_down,
+            entry.losses_in_a_row,
+        ),
+        reads=("equity", "day_start_equity", "peak_equity", "breaker_latched", "now", "day_began", "trips"),
+        limits=("max_daily_loss_pct", "max_drawdown_pct", "cool_down_min", "max_consecutive_losses"),
     ),
     Gate(
         "pace",

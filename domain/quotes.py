@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 
@@ -44,7 +44,12 @@ class Bar:
 @dataclass(frozen=True, slots=True)
 class Quote:
     """What a venue says now. `time` is the venue's own (UTC); `minute` is the forming one-minute bar where the venue
-    tells it, else None; `volume` is the day's so far; `source` is the feed's name."""
+    tells it, else None; `volume` is the day's so far; `source` is the feed's name.
+
+    halted          whether trading is halted; None where the source does not tell
+    traded          when it last traded; None where the source does not tell
+    earnings        the day of the next report, None where none is known; `tells_earnings` whether the source names them
+    """
 
     symbol: str
     time: datetime
@@ -56,6 +61,10 @@ class Quote:
     previous_close: Decimal | None = None
     delayed_s: int = 0
     minute: Bar | None = None
+    halted: bool | None = None
+    traded: datetime | None = None
+    earnings: date | None = None
+    tells_earnings: bool = False
 
     def __post_init__(self) -> None:
         if self.time.tzinfo is None:
@@ -73,12 +82,19 @@ class Quote:
         """As JSON, for another process; without the minute that forms."""
         amounts = {name: _plain(getattr(self, name)) for name in ("last", "bid", "ask", "previous_close")}
         more = {"time": self.time.isoformat(), "volume": self.volume, "delayed_s": self.delayed_s}
-        return json.dumps({**amounts, **more, "source": self.source})
+        events = {
+            "halted": self.halted,
+            "traded": self.traded and self.traded.isoformat(),
+            "earnings": self.earnings and self.earnings.isoformat(),
+            "tells_earnings": self.tells_earnings,
+        }
+        return json.dumps({**amounts, **more, **events, "source": self.source})
 
     @classmethod
     def from_text(cls, symbol: str, body: str) -> Quote:
-        """What `to_text` wrote; ValueError or KeyError for anything else."""
+        """What `to_text` wrote, an earlier version's too; ValueError or KeyError for anything else."""
         told = json.loads(body)
+        traded, earnings = told.get("traded"), told.get("earnings")
         return cls(
             symbol,
             datetime.fromisoformat(told["time"]),
@@ -89,6 +105,10 @@ class Quote:
             volume=told["volume"],
             previous_close=_amount(told["previous_close"]),
             delayed_s=told["delayed_s"],
+            halted=told.get("halted"),
+            traded=datetime.fromisoformat(traded) if traded else None,
+            earnings=date.fromisoformat(earnings) if earnings else None,
+            tells_earnings=told.get("tells_earnings", False),
         )
 
 

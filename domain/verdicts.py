@@ -21,11 +21,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A claim, and the sentence for where it does not hold: thing, rule and cure. `warns` where it may be overruled."""
+    """A claim, and the sentence for where it does not hold: thing, rule and cure. `warns` where it may be overruled.
+    A `noted` one holds, and is said beside what its gate says when all is well."""
 
     holds: bool
     said: str
     warns: bool = False
+    noted: bool = False
 
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -37,6 +39,10 @@ def must(claim: bool, said: str) -> Finding:
 
 def should(claim: bool, said: str) -> Finding:
     return Finding(claim is True, said, warns=True)
+
+
+def note(said: str) -> Finding:
+    return Finding(True, said, noted=True)
 
 
 def entry_must(case: Case, claim: bool, said: str) -> Finding:

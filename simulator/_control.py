@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from domain.calendars import NEW_YORK
 from domain.errors import DataError
+from domain.instruments import instrument
 from domain.matching import FillRules
 from simulator import _happenings as happenings
 from simulator._faults import Fault
@@ -78,6 +79,13 @@ async def _price(server: Etrade, wish: Tree) -> Tree:
     row = Row.read(wish)
     server.market.set_price(row)
     return {"symbol": row.symbol, "last": str(row.last)}
+
+
+async def _halt(server: Etrade, wish: Tree) -> Tree:
+    """A symbol's trading stops, or with `on` false goes on; a price that is set ends a halt too."""
+    symbol, on = instrument(str(wish["symbol"])).symbol, bool(wish.get("on", True))
+    await server.market.halt(symbol, on)
+    return {"symbol": symbol, "halted": on}
 
 
 async def _tape(server: Etrade, wish: Tree) -> Tree:
@@ -199,6 +207,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Etrade, Tree], Awaitable[Tree]]] = {
     ("GET", ""): _status,
     ("POST", "clock"): _clock,
     ("POST", "price"): _price,
+    ("POST", "halt"): _halt,
     ("POST", "tape"): _tape,
     ("DELETE", "tape"): _no_tape,
     ("POST", "tick"): _tick,

@@ -118,6 +118,7 @@ class Market:
         self._years: dict[tuple[str, date], Year] = {}
         self._tape: dict[str, deque[Row]] = {}
         self._up: dict[str, bool] = {}
+        self._halted: set[str] = set()
         self.quote_status = ""
 
     # Where prices come from
@@ -128,12 +129,22 @@ class Market:
             self._tape.setdefault(row.symbol, deque()).append(row)
 
     def set_price(self, row: Row) -> None:
-        """The price from now on, whatever was queued."""
+        """The price from now on, whatever was queued; a halt ends with it."""
+        self._halted.discard(row.symbol)
         self._tape[row.symbol] = deque()
         self._told(row)
 
+    async def halt(self, symbol: str, on: bool) -> None:
+        """Nothing trades in it until the halt ends. Its quotes go on as E*TRADE's do: only the time of its last trade
+        stands still. ValueError where it has no price."""
+        await self.refresh([symbol])
+        if symbol not in self._quotes:
+            raise ValueError(f"{symbol} has no price that could be halted: set one first")
+        (self._halted.add if on else self._halted.discard)(symbol)
+
     def forget(self) -> None:
         """Back to the feed's prices."""
+        self._halted.clear()
         self._tape.clear()
         self._quotes.clear()
         self._days.clear()
@@ -148,12 +159,15 @@ class Market:
 
     def drop(self, symbol: str) -> None:
         """It is traded no more; the feed may know it all the same."""
+        self._halted.discard(symbol)
         for kept in (self._tape, self._quotes, self._days, self._up):
             kept.pop(symbol, None)
 
     def turn(self) -> None:
         """The tape's next line of every symbol; where it has ended the price stands, at a new time."""
         for symbol, rows in self._tape.items():
+            if symbol in self._halted:
+                continue
             if rows:
                 self._told(rows.popleft())
             elif symbol in self._quotes:
@@ -162,7 +176,7 @@ class Market:
     async def refresh(self, symbols: Iterable[str]) -> None:
         """Ask the feed for those it may know; a feed that fails leaves the prices as they were."""
         wanted = [KNOWN[s] for s in dict.fromkeys(symbols) if s in KNOWN and s not in self._tape]
-        stocks = [what for what in wanted if not what.is_crypto]
+        stocks = [what for what in wanted if not what.is_crypto and what.symbol not in self._halted]
         if self._feed is None or not stocks:
             return
         try:

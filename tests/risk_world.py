@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
 from typing import Any
 
@@ -13,12 +13,14 @@ from domain.instruments import Instrument
 from domain.limits import Limits
 from domain.orders import Order, OrderRequest, OrderType, Purpose, Side, Status, TimeInForce
 from domain.quotes import Bar, Quote
+from domain.round_trips import RoundTrip
 from domain.trading_state import TradingState
 from risk_manager import Approved, Denied, RiskManager
 
 NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 NAN = D("NaN")
 OPEN = MarketState(Phase.OPEN, Phase.CLOSED, NOW + timedelta(hours=5, minutes=30))
+OPENED = NOW - timedelta(hours=1)
 CLOSED = MarketState(Phase.CLOSED, Phase.OPEN, NOW + timedelta(hours=9))
 AFTER = MarketState(Phase.AFTER, Phase.CLOSED, NOW + timedelta(hours=2))
 QUOTE = Quote(
@@ -31,6 +33,10 @@ QUOTE = Quote(
     volume=12e6,
     previous_close=D("99.5"),
     minute=Bar(NOW, 100.0, 100.1, 99.9, 100.01, 5000.0),
+    halted=False,
+    traded=NOW - timedelta(seconds=2),
+    earnings=date(2027, 1, 28),
+    tells_earnings=True,
 )
 
 
@@ -84,6 +90,7 @@ def world(**changes: Any) -> Context:
         "actor_allowed": True,
         "broker_ready": True,
         "market": OPEN,
+        "opened": OPENED,
         "clock_skew_s": 0.1,
         "instrument": Instrument("AAPL", min_notional=D(200), sector="technology"),
         "quote": QUOTE,
@@ -109,6 +116,7 @@ def world(**changes: Any) -> Context:
         "adv": D(50_000_000),
         "sectors": {"AAPL": "technology", "MSFT": "technology", "KO": "staples"},
         "correlations": {"AAPL": {"KO": 0.1, "MSFT": 0.6}, "KO": {"MSFT": 0.2}},
+        "trips": (RoundTrip("KO", ago(3600), D("-12.50")),),
         "fees": D(15),
     }
     return Context(**{**usual, **changes})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal as D
 from typing import Any
 
@@ -18,6 +19,7 @@ from domain.instruments import Instrument
 from domain.limits import Limits
 from domain.orders import Order, OrderRequest, OrderType, Session, Side
 from domain.params import params_of
+from domain.round_trips import RoundTrip
 from domain.trading_state import TradingState
 from domain.verdicts import Outcome
 from risk_manager import Approved, Denied
@@ -65,7 +67,7 @@ def test_every_gate_answers_and_every_reason_is_listed() -> None:
         buying_power=D(1),
     )
 
-    answer = review(ask(), worst)
+    answer = review(ask(), worst, entry_windows="10:31-16:00")
 
     assert isinstance(answer, Denied)
     assert refusing(answer) == [gate.name for gate in GATES]
@@ -117,6 +119,14 @@ SCENES: dict[str, tuple[Any, Any, OrderRequest, Context]] = {
     "extended_hours": (False, True, EXTENDED, world(market=AFTER)),
     "settled_cash_only": (True, False, ask(), world(settled_cash=D(10_000))),
     "symbols": (("MSFT",), ("AAPL", "MSFT"), ask(), world()),
+    "cool_down_min": (16, 15, ask(), world(trips=(RoundTrip("AAPL", ago(900), D("-0.01")),))),
+    "max_consecutive_losses": (1, 2, ask(), world()),
+    "entry_windows": ("09:30-10:30", "10:30-10:31", ask(), world()),
+    "no_entry_after_open_min": (61, 60, ask(), world()),
+    "no_entry_before_close_min": (330, 329, ask(), world()),
+    "blackouts": ("2026-11-20 * payrolls", "2026-11-19 * payrolls; MSFT 2026-11-20 * split", ask(), world()),
+    "no_entry_days_before_earnings": (2, 1, ask(), world(quote=forced(QUOTE, earnings=date(2026, 11, 24)))),
+    "max_quiet_min": (9, 10, ask(), world(quote=forced(QUOTE, traded=ago(600)))),
 }
 
 
@@ -280,13 +290,19 @@ OTHER_PARTS = [
     *(f.name for f in dataclasses.fields(Context) if f.name not in NUMBERS),
     *("quote.time", "quote.symbol", "quote.minute", "market.phase", "market.changes_at", "recent#0.time"),
     *("recent#0.symbol", "recent#0.side", "resting#0.status", "resting#0.account", "sectors[AAPL]", "sectors[KO]"),
+    *("quote.halted", "quote.traded", "quote.earnings", "quote.tells_earnings"),
+    *("trips#0.closed", "trips#0.symbol", "trips#0.profit"),
     *("resting#0.side", "resting#0.symbol", "resting#0.purpose", "correlations[AAPL]", "instrument.symbol"),
 ]
 # What looks broken above and is an honest answer here.
 FITS: list[tuple[type, set[str]]] = [
+    (type(None), {"quote.halted", "quote.traded", "quote.earnings"}),
     (type(None), {"quote.previous_close", "resting#0.limit", "quote.minute", "market.changes_at"}),
-    (str, {"actor", "recent#0.symbol", "sectors[AAPL]", "sectors[KO]"}),
-    (bool, {"mode_armed", "actor_allowed", "broker_ready", "accept_simulated", "accept_delayed"}),
+    (str, {"actor", "recent#0.symbol", "trips#0.symbol", "sectors[AAPL]", "sectors[KO]"}),
+    (
+        bool,
+        {"quote.tells_earnings", "mode_armed", "actor_allowed", "broker_ready", "accept_simulated", "accept_delayed"},
+    ),
     (list, {"frozen", "linked", "bought_unsettled"}),
     (dict, {"correlations", "correlations[AAPL]"}),
 ]

@@ -15,6 +15,8 @@ from typing import Any
 
 from desk.records import Decision
 from domain.gates import GATES
+from domain.limits import Limits
+from domain.params import params_of
 from ui import verdicts
 
 # What a gate says of a limit without naming it.
@@ -33,6 +35,8 @@ _SAYS = {
 _BOUND = re.compile(r"at most|stop at")
 _FIGURE, _PERCENT = re.compile(r"-?\d+(?:\.\d+)?"), re.compile(r"(-?\d+(?:\.\d+)?) %")
 _STRICT = frozenset({"max_daily_loss_pct", "max_drawdown_pct", "max_consecutive_refusals"})
+# At 0, or where nothing is written, they never speak.
+_OFF_AT_NONE = frozenset({name for name, p in params_of(Limits).items() if p.kind is str or p.low == 0})
 _ONE_MORE = frozenset({"max_orders_per_minute", "max_orders_per_day"})
 
 
@@ -47,6 +51,8 @@ class Reason:
 
     def allowed_by(self, value: Any) -> bool | None:
         """Whether this would not have been said with the limit at `value`; None where the text has no figure."""
+        if self.limit in _OFF_AT_NONE and not value:
+            return True
         before = _BOUND.split(self.said)[0] if _BOUND.search(self.said) else ""
         figures = _PERCENT.findall(before) or _FIGURE.findall(before)
         if not self.limit or not figures or isinstance(value, bool) or not isinstance(value, int | float):
