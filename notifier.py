@@ -51,6 +51,7 @@ from settings import Settings
 log = logging.getLogger("notifier")
 LOOK_S = {"ledger": 1.0, "engine": 5.0, "bars": 5.0, "log": 5.0, "summary": 60.0, "refresh": 10.0, "tidy": 600.0}
 STOP_WITHIN_S = 20.0
+LOCK_WITHIN_S = 0.3  # a page that looks whether one runs holds it for an instant
 LOOKS_WITHIN_S = 10.0
 
 
@@ -171,7 +172,7 @@ async def _try(channel: Alert, address: str, settings: Settings, outbox: Outbox,
     except (AlertError, TimeoutError) as error:
         words = str(error) or f"it did not answer in {settings.alert_timeout_s + 5:.0f} s"
         outbox.record(notice, channel.name, address, State.FAILED, words)
-        return False, f"{where}: {words}"
+        return False, words if words.startswith(f"{where}: ") else f"{where}: {words}"
     except Exception as error:
         log.exception("%s: the test broke", channel.name)
         outbox.record(notice, channel.name, address, State.FAILED, f"{type(error).__name__}: {error}")
@@ -216,7 +217,7 @@ class Notifier:
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop; what is under way is finished, what waits is kept."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOCK_WITHIN_S, poll_interval=0.02)
         except filelock.Timeout:
             raise LeaseHeld(f"another notifier runs: it holds {self._lock.lock_file}") from None
         try:
@@ -457,6 +458,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_file.load()
         logs.setup(settings, "notifier", console=asked.mode == "run")
+        for doubt in settings_file.doubts():
+            log.warning(doubt)
         people, clock = People(settings.people_url, settings.watchlist), SystemClock()
         if asked.mode == "run":
             import bootstrap  # the composition stands above; only a main may reach for it

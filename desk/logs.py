@@ -18,12 +18,11 @@ import re
 import sys
 import threading
 import traceback
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, quote_plus
 
 import structlog
@@ -31,6 +30,7 @@ from filelock import FileLock
 
 from domain.clock import SystemClock
 from domain.errors import DeskError, UnknownName
+from etrade.learned import tell
 from settings import Settings
 
 MOST_BYTES, KEPT = 10_000_000, 5
@@ -79,6 +79,9 @@ _PATTERNS = (
 )
 
 
+_ADDRESS = re.compile(r"https?://[^/?#]+/(.{8,})")
+
+
 class Redactor:
     """Takes secrets out of texts and of whatever holds texts. Safe to use from many threads."""
 
@@ -90,8 +93,10 @@ class Redactor:
         self.hide_account(*accounts)
 
     def hide(self, *secrets: str) -> None:
-        """From now on these values are never shown, as they are or as an address, JSON or Python would spell them."""
-        self._add({form: MASK for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)})
+        """From now on these values are never shown, as they are or as an address, JSON or Python would spell them. Of
+        an address the path alone is as good as the whole: a server says it without its name."""
+        whole = [*secrets, *filter(None, map(_path_of, secrets))]
+        self._add({form: MASK for secret in whole if len(secret) >= SHORTEST for form in _forms(secret)})
 
     def hide_account(self, *accounts: str) -> None:
         """From now on only the last four digits are shown."""
@@ -126,6 +131,12 @@ class Redactor:
                 self._hidden, self._known = hidden, re.compile("|".join(map(re.escape, longest_first)))
 
 
+def _path_of(secret: str) -> str:
+    """The part of an address after the server's name, where it is long enough to be no ordinary word."""
+    found = _ADDRESS.match(secret)
+    return found[1] if found else ""
+
+
 def _forms(value: str) -> set[str]:
     spelled = {value, quote(value, safe=""), quote_plus(value), quote(value), repr(value)[1:-1], ascii(value)[1:-1]}
     spelled |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value.encode())[2:-1]}
@@ -150,6 +161,7 @@ def setup(settings: Settings, program: str, *, console: bool = True, level: int 
     """Let this process log to the desk's file, and to its console unless told not to. Asking again starts over."""
     global _redactor
     _redactor = Redactor(settings.secrets(), settings.account_ids())
+    tell(hide)  # E*TRADE's tokens, as they come
     logging.captureWarnings(True)
     root = logging.getLogger()
     for old in list(root.handlers):
@@ -369,8 +381,10 @@ def read(
     if most < 1:
         raise DeskError(f"at least one line must be asked for: got {most}")
     least = LEVELS.index(level)
-    found: deque[Line] = deque(maxlen=most)
+    found: list[Line] = []
     for raw in _lines(path):
+        if len(found) == most:
+            break
         line = _line(raw)
         if line is None or (LEVELS.index(line.level) if line.level in LEVELS else 1) < least:
             continue
@@ -379,13 +393,30 @@ def read(
         if (text and text.lower() not in raw.lower()) or (since and line.at < since.isoformat()):
             continue
         found.append(line)
-    return list(reversed(found))
+    return found
 
 
 def _lines(path: Path) -> Iterator[str]:
-    for file in [*(numbered(path, n) for n in range(KEPT, 0, -1)), path]:
-        with contextlib.suppress(FileNotFoundError), file.open(encoding="utf-8", errors="replace") as opened:
-            yield from opened
+    """Every line there is, newest first."""
+    for file in [path, *(numbered(path, n) for n in range(1, KEPT + 1))]:
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+            yield from _backwards(opened)
+
+
+def _backwards(file: BinaryIO, block: int = 262_144) -> Iterator[str]:
+    """The lines of a file from its end, without reading more of it than is asked for."""
+    at, rest = file.seek(0, os.SEEK_END), b""
+    while at > 0:
+        size = min(block, at)
+        at -= size
+        file.seek(at)
+        first, *lines = (file.read(size) + rest).split(b"\n")
+        rest = first
+        for line in reversed(lines):
+            if line:
+                yield line.decode("utf-8", "replace")
+    if rest:
+        yield rest.decode("utf-8", "replace")
 
 
 def _line(raw: str) -> Line | None:

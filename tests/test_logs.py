@@ -219,3 +219,22 @@ def test_errors_are_read_once_over_a_turning_over(settings: Settings) -> None:
     ]
     assert len({one.id for one in found}) == 2
     assert log_watch.read(settings.log_path, position) == ([], {})
+
+
+def test_the_newest_lines_are_read_without_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "desk.jsonl"
+    told = [
+        json.dumps({"event": f"line {n} ü {'x' * (n % 700)}", "level": "info"}, ensure_ascii=False)
+        for n in range(3_000)
+    ]
+    (tmp_path / "desk.jsonl.1").write_text("\n".join(told[:1_000]) + "\n", encoding="utf-8")
+    path.write_text("\n".join(told[1_000:]) + "\n", encoding="utf-8")
+
+    found = logs.read(path, most=3_000)
+
+    assert [json.loads(line)["event"] for line in reversed(told)] == [line.event for line in found]
+    (tmp_path / "desk.jsonl.1").write_bytes(b"\xff" * 10)
+    assert [line.event.split()[1] for line in logs.read(path, most=3)] == ["2999", "2998", "2997"]
+    with path.open("rb") as file:
+        assert next(logs._backwards(file)) == told[-1]
+        assert file.tell() > path.stat().st_size // 2
