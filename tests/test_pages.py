@@ -43,7 +43,7 @@ def test_every_page_opens_alone(path: Path) -> None:
 def test_the_front_door_opens_on_the_live_dashboard() -> None:
     at = opened(ROOT / "streamlit_dashboard.py")
 
-    assert [tab.label for tab in at.tabs] == ["Orders of the day", "Patterns on this chart", "Pattern edge"]
+    assert [tab.label for tab in at.tabs] == ["Orders of the day", "Patterns on this chart", "Pattern edge", "Tell me"]
     assert "Simulated market" in at.caption[0].value
 
 

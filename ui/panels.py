@@ -9,7 +9,7 @@ import streamlit as st
 import bootstrap
 from domain import registry
 from domain.errors import DeskError
-from ui import forms, orders, tables
+from ui import forms, orders, subscribing, tables
 from ui.live import Shared, bars_for, read_view
 from ui.session import Open
 
@@ -45,9 +45,9 @@ def chart_notes(app: Open, query: dict[str, str]) -> None:
 
 
 def pattern_panels(app: Open, query: dict[str, str]) -> None:
-    """Beneath the chart: the day's orders, the list of marks, and the test of what they were worth."""
-    names = ["Orders of the day", "Patterns on this chart", "Pattern edge"]
-    ordered, marks, edge = st.tabs(names, on_change="rerun", key="desk_pattern_tabs")
+    """Beneath the chart: the day's orders, the list of marks, the test of what they were worth, and who is told."""
+    names = ["Orders of the day", "Patterns on this chart", "Pattern edge", "Tell me"]
+    ordered, marks, edge, tell = st.tabs(names, on_change="rerun", key="desk_pattern_tabs")
     if ordered.open:
         with ordered:
             _orders(app)
@@ -57,6 +57,9 @@ def pattern_panels(app: Open, query: dict[str, str]) -> None:
     if edge.open:
         with edge:
             _edge(app, query)
+    if tell.open:
+        with tell:
+            subscribing.tell_me(app, query["symbol"], query["tf"])
 
 
 def _orders(app: Open) -> None:
