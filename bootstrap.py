@@ -285,6 +285,8 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """Around the server's life: open the desk before the first visitor, then move what was imported out of the
     garbage collector's sight, since Streamlit forces a full collection after every rerun."""
     logs.setup(settings_file.load(), "dashboard")
+    for doubt in settings_file.doubts():
+        log.warning(doubt)
     if said := door.check(door.Door.of(st.get_option, reached_by()[0]), accounts=accounts().any()):
         log.warning(said)
     here = start()

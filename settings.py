@@ -1,24 +1,36 @@
 """What can be set from outside: the only reader of the environment, of `.env` and of secrets.
 
-Every field has a line in `.env.example`; a wrong value is refused at the start, with its name and the cure.
+Every field has a line in `.env.example`; a wrong value is refused at the start, with its name and the cure. What was
+typed on the Settings page (`kept_keys`) lies under both: what the environment or `.env` says wins.
 """
 
 from __future__ import annotations
 
+import difflib
+import logging
+import os
 import re
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain import registry
 from domain.errors import SettingsError
 from domain.instruments import instrument
+from kept_keys import KEEPABLE, kept_in
+
+WRONG = "wrong settings (see .env.example): "
+_OURS = re.compile(r"(ETRADE|SMTP|EMAIL|TWILIO|SMS|WHATSAPP|SLACK|WEBHOOK|PAPER|SIMULATED|DATA|MODELS|FETCH)_")
+_log = logging.getLogger("desk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +205,10 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return _list(value)
 
-    @field_validator("smtp_port", mode="before")
+    @field_validator("smtp_port", "smtp_security", "etrade_environment", mode="before")
     @classmethod
-    def _no_port(cls, value: object) -> object:
-        return 587 if value == "" else value
+    def _unsaid(cls, value: object, info: ValidationInfo) -> object:
+        return cls.model_fields[str(info.field_name)].default if value == "" else value
 
     @field_validator("email_to")
     @classmethod
@@ -295,9 +307,94 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: object) -> Settings:
-    """Settings from the environment and `.env`; SettingsError names each wrong one in its environment spelling."""
+    """Settings from the environment, `.env` and what is kept; SettingsError names each wrong one in its environment
+    spelling. What is kept and cannot be used is left out (`kept_problem` says why)."""
+    plain = _made(overrides)
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        kept = kept_in(plain.data_dir).read()
+        return over(kept, overrides) if kept else plain
+    except SettingsError as error:
+        _say_once(str(error))
+        return plain
+
+
+def over(kept: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
+    """The settings with these kept ones under what the environment and `.env` say; SettingsError as `load`."""
+    told = said()
+    return _made({**{name: kept[name] for name in KEEPABLE if name in kept and name not in told}, **(overrides or {})})
+
+
+def kept_problem() -> str:
+    """Why what is kept is not used; '' where it is, or where nothing is kept."""
+    try:
+        over(kept_in(_made({}).data_dir).read())
+    except SettingsError as error:
+        return str(error)
+    return ""
+
+
+def said() -> dict[str, str]:
+    """Which settings the environment or `.env` gives a value, by their names in lower case, and which of the two. An
+    empty one says nothing."""
+    file = {name.upper(): value for name, value in _env_file().items()}
+    outside = {name.upper(): value for name, value in os.environ.items()}
+    found = {}
+    for name in Settings.model_fields:
+        spelled = _spellings(name)
+        if any(outside.get(one) for one in spelled):
+            found[name] = "the environment"
+        elif any(file.get(one) for one in spelled):
+            found[name] = ".env"
+    return found
+
+
+def doubts() -> list[str]:
+    """What may be meant otherwise in `.env`: names like ours that nobody reads, and a file that others can read."""
+    known = [one for name in Settings.model_fields for one in _spellings(name)]
+    found = []
+    for name in (name.upper() for name in _env_file()):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if name not in known and (near or _OURS.match(name)):
+            near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            found.append(f".env says {name}, which nobody reads: is {near[0]} meant?")
+    path = _env_path()
+    if path and os.name == "posix" and path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        found.append(f"others on this machine can read {path.name} and the keys in it: chmod 600 {path.name}")
+    return found
+
+
+def _spellings(name: str) -> list[str]:
+    alias = Settings.model_fields[name].validation_alias
+    names = [str(one) for one in alias.choices] if isinstance(alias, AliasChoices) else [name]
+    return [one.upper() for one in names]
+
+
+def _env_path() -> Path | None:
+    path = Settings.model_config.get("env_file")
+    return Path(str(path)) if path else None
+
+
+def _env_file() -> dict[str, str | None]:
+    path = _env_path()
+    return dict(dotenv_values(path, encoding="utf-8")) if path and path.is_file() else {}
+
+
+def _made(values: Mapping[str, object]) -> Settings:
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("wrong settings (see .env.example): " + "; ".join(lines)) from None
+        raise SettingsError(WRONG + "; ".join(_line(dict(one)) for one in error.errors())) from None
+
+
+def _line(wrong: Mapping[str, Any]) -> str:
+    name, said = ".".join(map(str, wrong["loc"])).upper(), str(wrong["msg"]).removeprefix("Value error, ")
+    return f"{name}: {said}" if name else said
+
+
+_told_of: set[str] = set()
+
+
+def _say_once(problem: str) -> None:
+    if problem not in _told_of:
+        _told_of.add(problem)
+        _log.warning("opened without the kept settings: %s", problem)

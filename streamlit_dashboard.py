@@ -8,7 +8,7 @@ Streamlit reads this file twice: the server imports it for `app`, and each visit
 import streamlit as st
 
 import bootstrap
-from ui import sign_in
+from ui import keys, own_account, people, sign_in
 from ui.live import OWN_HOSTS_ONLY, ROUTES
 from ui.session import PAGES
 
@@ -18,6 +18,6 @@ else:
     app = st.App(
         __file__,
         lifespan=bootstrap.lifespan,
-        routes=[*ROUTES, *sign_in.ROUTES],
+        routes=[*ROUTES, *sign_in.ROUTES, *keys.ROUTES, *people.ROUTES, *own_account.ROUTES],
         middleware=[OWN_HOSTS_ONLY, sign_in.DOORKEEPER],
     )

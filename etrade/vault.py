@@ -77,8 +77,8 @@ class Vault:
             sealed = self._fernet().encrypt(json.dumps(record).encode())
         except KeyUnusable as error:
             raise OSError(0, str(error)) from None
-        _private_folder(self._folder)
-        _replace(self._path(token.environment), sealed)
+        private_folder(self._folder)
+        replace_whole(self._path(token.environment), sealed)
 
     def _path(self, environment: str) -> Path:
         return self._folder / f"{environment}.token"
@@ -94,7 +94,7 @@ class Vault:
 
 def best_key(folder: Path) -> bytes:
     """The keyring's key, or the file's where no keyring works. A file that is there already stays the key."""
-    if not (folder / "key").exists() and (found := _keyring_key()):
+    if not (folder / "key").exists() and (found := keyring_key()):
         return found
     return file_key(folder)
 
@@ -103,7 +103,7 @@ def file_key(folder: Path) -> bytes:
     """The key beside the file, made where there is none. KeyUnusable where others can read it."""
     path = folder / "key"
     try:
-        _private_folder(folder)
+        private_folder(folder)
         with contextlib.suppress(FileExistsError):
             made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(made, "wb") as file:
@@ -117,8 +117,9 @@ def file_key(folder: Path) -> bytes:
         raise KeyUnusable(f"its key cannot be read ({error.strerror})") from None
 
 
-def _keyring_key() -> bytes | None:
-    """None where there is no keyring, or none that answers in time."""
+def keyring_key() -> bytes | None:
+    """The key in the keyring, made where there is none yet; None where there is no keyring, or none that answers in
+    time."""
     found: list[bytes] = []
     asker = threading.Thread(target=_ask_keyring, args=(found,), daemon=True)
     asker.start()
@@ -162,11 +163,11 @@ def _text(value: object) -> str:
     return value
 
 
-def _private_folder(folder: Path) -> None:
+def private_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_whole(path: Path, content: bytes) -> None:
     """Either the old file or the new one, whatever dies; mode 0600 from the first byte."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
     try:

@@ -2,14 +2,18 @@
 
 import streamlit as st
 
-from ui import arming, dialogs, etrade, preferences, risk
+from ui import arming, channels, dialogs, etrade, keys, own_account, people, preferences, risk
 from ui.session import open_page
 
 app = open_page("Settings")
 dialogs.show(app)
 st.title("Settings")
-names = ["Data source", "E*TRADE", "Trading", "Risk", "Appearance", "Your files"]
-source, broker, orders, limits, appearance, files = st.tabs(names, key="tab", on_change="rerun", bind="query-params")
+keys.doubts(app)
+names = ["Data source", "E*TRADE", "Trading", "Risk", "Notifications", "Appearance", "Your files", people.TAB]
+names += [own_account.TAB] if app.signed else []
+source, broker, orders, limits, notices, appearance, files, others, *own = st.tabs(
+    names, key="tab", on_change="rerun", bind="query-params"
+)
 with source:
     preferences.data_source(app)
 if broker.open:
@@ -21,7 +25,17 @@ if orders.open:
 if limits.open:
     with limits:
         risk.risk(app)
+if notices.open:
+    with notices:
+        channels.notifications(app)
 with appearance:
     preferences.appearance(app)
 with files:
     preferences.your_files(app)
+if others.open:
+    with others:
+        people.people(app)
+for tab in own:
+    if tab.open:
+        with tab:
+            own_account.my_account(app)

@@ -7,22 +7,37 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
+import pyotp
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import bootstrap
 import performance_utils as pu
+from desk.accounts import Accounts
+from desk.authority import Authority
 from desk.records import EngineStatus
+from domain.clock import ManualClock, SystemClock
 from domain.commands import Command, Kind
 from domain.limits import Limits
+from tests.accounts import PASSWORD, with_people
 from tests.conftest import ROOT
 from tests.desk_stand_in import ACCOUNT, OTHER, PHRASE, StandIn, arming, difference, uncertain
 from tests.ledgers import NOW
-from ui import differences, standing
+from ui import differences, sign_in, standing
 from ui.desk_state import desk_state
+
+
+class Peopled(NamedTuple):
+    """A desk with people, and the browser of one of them."""
+
+    accounts: Accounts
+    secret: str
+    clock: ManualClock
+    cookies: dict[str, str]
+
 
 ENVIRONMENTS = {"live": "production", "rehearsal": "simulator"}
 Start = Callable[[str], StandIn]
@@ -171,6 +186,7 @@ def test_the_same_phrase_twice_is_one_wish_until_it_was_answered(engine: StandIn
 
     engine.refuse = "Type it exactly."
     engine.answer()
+    engine.says(arming=arming(False))
     assert "Refused. Type it exactly." in said(ran(at.run()))
     ran(button(at, f"Arm {ACCOUNT}").click().run())
 
@@ -195,6 +211,62 @@ def test_an_armed_desk_says_who_armed_it_and_is_disarmed_without_a_phrase(engine
 
     command = asked(engine)
     assert (command.kind, command.payload) == (Kind.DISARM, {"reason": "pressed in the dashboard"})
+
+
+# Where the desk has people
+
+
+@pytest.fixture
+def signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peopled:
+    """One person of each role over this desk; olga, who owns it, is signed in."""
+    clock = ManualClock(SystemClock().now() - timedelta(minutes=10))  # the page looks at the wall
+    accounts, cookies = with_people(tmp_path, clock), {}
+    monkeypatch.setattr(bootstrap, "accounts", lambda: accounts)
+    monkeypatch.setattr(sign_in, "_secret", lambda: sign_in.secret_in(cookies))
+    cookies["sid"] = accounts.sign_in("olga", PASSWORD)
+    return Peopled(accounts, cookies["sid"], clock, cookies)
+
+
+def heard_page(engine: StandIn) -> AppTest:
+    """The page of a desk whose engine has just shown a sign of life."""
+    engine.says(arming=arming(False))
+    return settings_page()
+
+
+def test_arming_asks_for_a_one_time_code_where_the_desk_has_people(engine: StandIn, signed: Peopled) -> None:
+    at = heard_page(engine)
+    assert "none is set up for you: Settings → My account" in said(at)
+    assert button(at, f"Arm {ACCOUNT}").disabled
+
+    totp = pyotp.TOTP(signed.accounts.enrol(signed.secret, PASSWORD).secret)
+    signed.accounts.confirm(signed.secret, totp.at(signed.clock.now()))
+    at = heard_page(engine)
+    assert "**One-time code** of your authenticator app, first:" in said(at)
+    assert button(at, f"Arm {ACCOUNT}").disabled
+
+    signed.clock.advance(minutes=10)
+    signed.accounts.confirm(signed.secret, totp.at(signed.clock.now()))
+    at = heard_page(engine)
+    assert "Code taken: good for one arming until" in said(at)
+    at.text_input(key="arm_typed").set_value(PHRASE)
+    ran(button(at, f"Arm {ACCOUNT}").click().run())
+
+    command = asked(engine)
+    assert command.kind is Kind.ARM
+    assert Authority(signed.accounts).rule(command.actor, command.kind).allowed
+    assert not Authority(signed.accounts).rule(command.actor, command.kind).allowed
+    assert totp.secret not in repr(at.session_state)
+
+
+def test_who_may_not_arm_sees_why_and_no_field(engine: StandIn, signed: Peopled) -> None:
+    engine.says(arming=arming(False))
+    signed.cookies["sid"] = signed.accounts.sign_in("tim", PASSWORD)
+
+    at = settings_page()
+
+    assert "does not arm" in said(at)
+    assert "Disarmed" in said(at)
+    assert not any(str(one.key).startswith(("arm_", "etrade_")) for one in [*at.button, *at.text_input])
 
 
 def test_another_account_is_picked_by_its_name(engine: StandIn) -> None:

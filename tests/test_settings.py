@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from domain.errors import SettingsError
-from settings import Settings, load
+from settings import Settings, doubts, load
 from tests.conftest import ROOT
 
 
@@ -46,3 +48,75 @@ def test_the_watch_list_is_read_from_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WATCHLIST", " aapl, btc/usdt ,")
 
     assert load().watchlist == ("AAPL", "BTCUSDT")
+
+
+# The names of the user's manual, section 4
+MANUAL = (
+    "ETRADE_CONSUMER_KEY",
+    "ETRADE_CONSUMER_SECRET",
+    "ETRADE_OAUTH_TOKEN",
+    "ETRADE_OAUTH_TOKEN_SECRET",
+    "SMTP_SERVER",
+    "SMTP_USER",
+    "SMTP_PASS",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+)
+
+
+@pytest.mark.parametrize("by", ["environment", "file"])
+def test_every_name_of_the_manual_is_read(env_file: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    values = {name: f"value-of-{name.lower()}" for name in MANUAL}
+    values |= {"ETRADE_ACCOUNT_ID": "12345678", "SMTP_PORT": "465", "TWILIO_FROM_NUMBER": "+12125550123"}
+    values["SLACK_WEBHOOK_URL"] = "https://hooks.slack.com/services/T/B/x"
+    if by == "file":
+        env_file.write_text("\n".join(f"{name}={value}" for name, value in values.items()))
+    else:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    found = load()
+
+    for name, value in values.items():
+        assert str(getattr(found, name.lower().replace("oauth", "access"))) == value
+    assert doubts() == []
+
+
+# What .env may mean otherwise
+
+
+@pytest.fixture
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / ".env"
+    path.touch(0o600)
+    monkeypatch.setitem(Settings.model_config, "env_file", str(path))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("SMPT_SERVER", "SMTP_SERVER"),
+        ("TWILIO_TOKEN", "TWILIO_AUTH_TOKEN"),
+        ("etrade_consumer_keys", "ETRADE_CONSUMER_KEY"),
+        ("DATASOURCE", "DATA_SOURCE"),
+        ("SLACK_WEBHOOK", "SLACK_WEBHOOK_URL"),
+    ],
+)
+def test_a_name_that_nobody_reads_is_said_with_the_one_that_is_meant(env_file: Path, written: str, meant: str) -> None:
+    env_file.write_text(f"WATCHLIST=AAPL\n{written}=x\nMY_OWN_THING=1\nLANG=C\n")
+
+    assert doubts() == [f".env says {written.upper()}, which nobody reads: is {meant} meant?"]
+
+
+def test_a_file_that_others_can_read_is_said(env_file: Path) -> None:
+    env_file.chmod(0o640)
+
+    assert doubts() == ["others on this machine can read .env and the keys in it: chmod 600 .env"]
+
+
+def test_without_a_file_there_is_nothing_to_doubt(env_file: Path) -> None:
+    env_file.unlink()
+
+    assert doubts() == []

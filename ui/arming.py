@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 from uuid import uuid4
 
 import streamlit as st
 
 import bootstrap
+from desk.accounts import CONFIRMED_FOR
+from desk.known import SignedIn
 from desk.ledger import FOUNDING
 from desk.records import EngineStatus
+from domain.clock import SystemClock
 from domain.commands import Kind
 from domain.trading_state import TradingState
-from ui import etrade, standing, wording
+from ui import etrade, own_account, roles, standing, wording
 from ui.asking import ask, engine_runs, fate, show_fate
+from ui.sealed_form import sealed_form
 from ui.session import Open
 from ui.standing import Arming
 
@@ -65,9 +70,10 @@ def trading(app: Open) -> None:
     if told is not None:
         _also_stopped()
         if told.armed:
-            _disarm()
-        else:
-            _arm(told)
+            if not roles.said(Kind.DISARM, "disarm"):
+                _disarm()
+        elif not roles.said(Kind.ARM, "arm"):
+            _arm(told, app.signed)
     _ways(place.tone)
 
 
@@ -150,7 +156,7 @@ def _also_stopped() -> None:
 # Arming
 
 
-def _arm(told: Arming) -> None:
+def _arm(told: Arming, signed: SignedIn | None) -> None:
     _account(told)
     etrade.doctor("Look at everything")
     st.subheader("Arm")
@@ -158,6 +164,7 @@ def _arm(told: Arming) -> None:
     if key is None or fate(_wish(key)).settled:
         st.session_state[_NONCE] = uuid4().hex
     _means()
+    confirmed = _code(signed)
     with st.form("arm_form", border=False):
         field, button = st.columns([3, 1], vertical_alignment="bottom")
         label = f"Type {told.phrase}" if told.phrase else "The phrase appears once an account is picked"
@@ -169,7 +176,7 @@ def _arm(told: Arming) -> None:
             key="arm_submit",
             on_click=_ask_to_arm,
             args=(told.account,),
-            disabled=not told.ready,
+            disabled=not (told.ready and confirmed),
         )
     if not told.ready:
         left = [step.name for step in told.steps if not step.done]
@@ -185,6 +192,26 @@ def _means() -> None:
         f"From then on, each order that you place here {what}, within the limits of Settings → Risk. The engine first "
         "looks at everything once more. Arming holds until somebody disarms, over restarts too."
     )
+
+
+def _code(signed: SignedIn | None) -> bool:
+    """The field for a one-time code, where the desk has accounts; whether arming may be asked for. The engine uses the
+    code up, and refuses without one whatever is drawn here."""
+    if signed is None:
+        return True
+    if not bootstrap.accounts().has_codes(signed.name):
+        st.info(
+            "Arming asks for a one-time code of your phone, and none is set up for you: Settings → My account.",
+            icon=":material/phonelink_lock:",
+        )
+        return False
+    if signed.confirmed and SystemClock().now() < signed.confirmed + CONFIRMED_FOR:
+        until = (signed.confirmed + CONFIRMED_FOR).astimezone(UTC)
+        st.success(f"Code taken: good for one arming until {until:%H:%M:%S} UTC.", icon=":material/phonelink_lock:")
+        return True
+    st.markdown("**One-time code** of your authenticator app, first:")
+    sealed_form(own_account.POST, [own_account.CODE], "Give the code", key="arm_code", hidden={"do": "confirm"})
+    return False
 
 
 def _wish(nonce: str) -> str:

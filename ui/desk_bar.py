@@ -18,11 +18,13 @@ import settings as settings_file
 from desk.halt import halt_level, write_halt
 from domain.commands import Kind
 from domain.trading_state import KillLevel
-from ui import sign_in, standing, wording
+from ui import roles, sign_in, standing, wording
 from ui.asking import ask, engine_runs, failed, fate, show_fate
 from ui.components import desk_panel
 from ui.desk_state import engine_words, trading_words
+from ui.doorkeeper import LOGOUT
 from ui.palettes import DEFAULT, PALETTES, Palette
+from ui.sealed_form import signed_out_by
 
 SIDEBAR_WIDTH = 232
 ACCOUNT_KEY = "desk_account"  # where a page keeps which account is looked at
@@ -45,14 +47,16 @@ def draw() -> None:
     colours, account = _colours(), str(st.session_state.get(ACCOUNT_KEY) or "")
     with st.sidebar:
         desk_panel("side", account, colours=colours, key="desk_side", on_press=_presses("desk_side"))
-        st.button(
-            "Stop trading",
-            key="desk_stop",
-            shortcut="Ctrl+Shift+X",
-            width="stretch",
-            on_click=_soon,
-            args=("stop",),
-        )
+        if not _looks_on(Kind.KILL):
+            st.button(
+                "Stop trading",
+                key="desk_stop",
+                shortcut="Ctrl+Shift+X",
+                width="stretch",
+                on_click=_soon,
+                args=("stop",),
+            )
+        _signed_in()
     if first := _banner():
         on_press = _presses("desk_banner")
         desk_panel("banner", account, colours=colours, key="desk_banner", on_press=on_press, first=first)
@@ -60,6 +64,35 @@ def draw() -> None:
     if pending := st.session_state.pop(_PENDING, None):
         name, key = pending
         (_re_arm if name == "arm" else _stop)(key)
+
+
+def _signed_in() -> None:
+    """Who looks, and the way out; nothing on a desk without accounts."""
+    try:
+        signed = sign_in.who()
+    except Exception:  # noqa: BLE001 - the page says itself what is broken
+        return
+    if signed is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="desk_who"):
+        st.caption(f"{wording.plain(signed.name)} · {signed.role}")
+        signed_out_by(LOGOUT, "Sign out", key="desk_sign_out")
+    if signed.idle:
+        st.caption(sign_in.idle_words(signed))
+        sign_in.way_in("bar")
+
+
+def _looks_on(kind: Kind) -> bool:
+    """Whether this is certainly not for who looks. Where that cannot be known the switch is there."""
+    try:
+        return not sign_in.may(sign_in.who(), kind)
+    except Exception:  # noqa: BLE001 - to stop must work whatever is broken
+        return False
+
+
+def _only_looks(kind: Kind, key: str) -> bool:
+    """The same, and a sentence that says so."""
+    return _looks_on(kind) and roles.said(kind, f"bar_{key}")
 
 
 def _colours() -> Palette:
@@ -127,7 +160,7 @@ def _soon(name: str) -> None:
 
 @st.dialog("Stop trading", icon=":material/front_hand:")
 def _stop(key: str) -> None:
-    if _told(key):
+    if _only_looks(Kind.KILL, key) or _told(key):
         return
     _say_now()
     chosen = st.radio(
@@ -157,6 +190,8 @@ def _stop(key: str) -> None:
 
 def _kill(key: str) -> None:
     """Ask for the chosen level; where the inbox cannot take it, leave the HALT file, which the engine obeys too."""
+    if _looks_on(Kind.KILL):  # nor is a file left for them
+        return
     chosen = st.session_state.setdefault(_CHOSEN, {})
     payload = chosen.get(key) or _wish(key)
     if payload is None:
@@ -245,7 +280,7 @@ def _standing(now: dict[str, object]) -> str:
 
 @st.dialog("Trade again", icon=":material/play_arrow:")
 def _re_arm(key: str) -> None:
-    if _told(key):
+    if _only_looks(Kind.RE_ARM, key) or _told(key):
         return
     _say_now()
     files = _halt_files()
@@ -278,6 +313,9 @@ def _halt_files() -> list[Path]:
 
 
 def _remove(path: Path, key: str) -> None:
+    if said := roles.why_not(Kind.RE_ARM):
+        st.session_state[f"desk_wrong_{key}"] = said
+        return
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

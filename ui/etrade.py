@@ -11,24 +11,24 @@ from uuid import uuid4
 import streamlit as st
 
 import bootstrap
+import settings as settings_file
 from domain.calendars import NEW_YORK
 from domain.commands import Kind
-from ui import wording
+from ui import keys, roles, sign_in, wording
 from ui.asking import ask, engine_runs, fate, show_fate
 from ui.session import Open
 
 FEED = "etrade"
 OFF = """
-E*TRADE is off. To use it, write into `.env` and start the dashboard again:
+E\\*TRADE is off. To use it, choose an environment here and give its key: E\\*TRADE gives one for each. Then choose
+E\\*TRADE under Data source. What `.env` says wins (`ETRADE_ENVIRONMENT`,
+`ETRADE_CONSUMER_KEY`, `ETRADE_CONSUMER_SECRET`).
 
-    ETRADE_ENVIRONMENT=production     # or sandbox (canned answers), or simulator
-    ETRADE_CONSUMER_KEY=…             # of that environment: E*TRADE gives one for each
-    ETRADE_CONSUMER_SECRET=…
-    ETRADE_ACCOUNT_ID=…               # eight digits, where there is more than one account
-
-To try everything without a key: `make simulator` in a second terminal and `ETRADE_ENVIRONMENT=simulator`. Then choose
-E*TRADE under Data source. `docs/etrade.md` has the whole way, from the agreements to the daily sign-in.
+To try everything without a key: `make simulator` in a second terminal, and the environment *simulator*.
+`docs/etrade.md` has the whole way, from the agreements to the daily sign-in. Where orders go is not chosen here: that
+is `TRADING` in `.env`, and armed under Trading.
 """
+KEYS_ON = "Keys and environment"
 TOMORROW = """
 E*TRADE ends every sign-in at midnight in New York; nobody can stay signed in for longer.
 
@@ -60,24 +60,31 @@ _LINK, _CODE, _OUT, _CHECK, _SEEN = "etrade_link", "etrade_code", "etrade_out", 
 
 def etrade(app: Open) -> None:
     """The whole tab."""
-    settings = app.desk.settings
-    if settings.etrade_environment == "off":
-        st.markdown(OFF)
-        return
+    environment = settings_file.load().etrade_environment  # of now: a key may just have been typed
     if app.desk.market.name != FEED:
-        st.info(
-            f"E*TRADE is set up ({settings.etrade_environment}) and not in use: choose it under Data source.",
-            icon=":material/power_settings_new:",
-        )
+        if environment == "off":
+            st.markdown(OFF)
+        else:
+            st.info(
+                f"E*TRADE is set up ({environment}) and not in use: choose it under Data source.",
+                icon=":material/power_settings_new:",
+            )
+        keys.key_form(app, FEED)
         return
+    _in_use(app)
+    with st.expander(KEYS_ON, icon=":material/key:"):
+        keys.key_form(app, FEED)
+
+
+def _in_use(app: Open) -> None:
     told = _told()
     st.session_state[_SEEN] = bool(told and told["signed_in"])
     _standing()
     if told is None or told["state"] == "elsewhere":
         return
     if told["signed_in"]:
-        _signed_in()
-    else:
+        _signed_in(app)
+    elif not roles.said(Kind.SIGN_IN, "etrade_in"):
         _sign_in()
     doctor()
     with st.expander("What happens if nobody signs in tomorrow"):
@@ -204,10 +211,12 @@ def _finish() -> None:
 # Signed in
 
 
-def _signed_in() -> None:
+def _signed_in(app: Open) -> None:
     for name in (_LINK, _CODE):
         st.session_state.pop(name, None)
     _accounts()
+    if not app.may(Kind.SIGN_IN):
+        return
     st.button("Sign out", icon=":material/logout:", key="etrade_leave", on_click=_new, args=(_OUT, "out"))
     if key := st.session_state.get(_OUT):
         show_fate(key)
@@ -238,6 +247,8 @@ def _accounts() -> None:
 
 def doctor(label: str = "Look now") -> None:
     """The button that has the engine look at everything, and what it found."""
+    if not sign_in.may(sign_in.who(), Kind.SIGN_IN):
+        return
     st.subheader("Doctor")
     st.caption("Looks at keys, clock, sign-in, accounts, prices, agreements and orders. It changes nothing.")
     st.button(label, icon=":material/stethoscope:", key="etrade_look", on_click=_new, args=(_CHECK, "check"))

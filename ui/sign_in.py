@@ -77,7 +77,8 @@ class Full(Exception):
 
 
 @functools.cache
-def _gate(loop: asyncio.AbstractEventLoop) -> Gate:
+def gate(loop: asyncio.AbstractEventLoop) -> Gate:
+    """The one of this server."""
     return Gate()
 
 
@@ -121,12 +122,12 @@ def may(signed: SignedIn | None, what: Deed | Kind) -> bool:
     return what in MAY[signed.role] if isinstance(what, Kind) else what in DEEDS[signed.role]
 
 
-def must(deed: Deed) -> str:
+def must(deed: Deed, secret: str | None = None) -> str:
     """In a callback, before a page does something by itself: the name of who does it. AccountError for who may not, and
-    for an idle sign-in where it is more than a look."""
+    for an idle sign-in where it is more than a look. `secret`: of the sign-in's cookie, where no page runs."""
     if not needed():
         return LOCAL_OWNER
-    signed = pressed()
+    signed = bootstrap.accounts().active(_secret() if secret is None else secret)
     if signed is None:
         raise AccountError("You are not signed in any more. Sign in and try again.")
     if deed not in DEEDS[signed.role]:
@@ -163,7 +164,12 @@ def card() -> None:
     with st.container(horizontal_alignment="center"), st.container(border=True, width=420):
         st.subheader("Sign in", anchor=False)
         st.write("This desk shows nothing before you have signed in. Your sign-in is over, or there was none.")
-        _way_in(data={"to": PAGE}, key="sign_in_way")
+        way_in("card")
+
+
+def way_in(key: str) -> None:
+    """The button that leads to the page to sign in, and back to this one."""
+    _way_in(data={"to": PAGE}, key=f"sign_in_way_{key}")
 
 
 _way_in = st.components.v2.component(
@@ -205,14 +211,14 @@ async def _page(request: Request) -> Response:
 
 
 async def _login(request: Request) -> Response:
-    fields = await _fields(request)
+    fields = await fields_of(request)
     if fields is None:
         return _refused(request, {}, 400, "This is not a sign-in.")
     if not own_origin(request.headers):
         return _refused(request, fields, 403, ELSEWHERE)
     back = safe_next(fields.get("next", ""))
     try:
-        secret = await _gate(asyncio.get_running_loop()).through(lambda: _signed_in(request, fields))
+        secret = await gate(asyncio.get_running_loop()).through(lambda: _signed_in(request, fields))
     except Full:
         return _refused(request, fields, 429, BUSY, retry=5)
     except LockedOut as error:
@@ -224,10 +230,9 @@ async def _login(request: Request) -> Response:
         _log.error("nobody can sign in: %s", error)
         return _refused(request, fields, 503, UNREADABLE)
     answer: Response = RedirectResponse(back, 303, headers=HEADERS)
-    if _is_json(request):
+    if is_json(request):
         answer = JSONResponse({"next": back}, headers=HEADERS)
-    name, secure = _cookie()
-    answer.set_cookie(name, secret, httponly=True, samesite="lax", secure=secure, path="/")
+    give_cookie(answer, secret)
     return answer
 
 
@@ -240,7 +245,7 @@ async def _logout(request: Request) -> Response:
         _log.error("a sign-out failed: %s", error)
         return _refused(request, {}, 503, UNREADABLE)
     answer: Response = RedirectResponse(PAGE, 303, headers=HEADERS)
-    if _is_json(request):
+    if is_json(request):
         answer = JSONResponse({"next": PAGE}, headers=HEADERS)
     for name in COOKIES:
         answer.delete_cookie(name, path="/", httponly=True, samesite="lax", secure=name.startswith("__Host-"))
@@ -277,15 +282,15 @@ def locked_words(until: datetime, wait_s: int) -> str:
     return f"Too many attempts. Try again in {for_words}, at {until.astimezone(UTC):%H:%M:%S} UTC."
 
 
-async def _fields(request: Request) -> dict[str, str] | None:
-    """What was sent; None where it is too much, or neither a form nor JSON of texts."""
+async def fields_of(request: Request) -> dict[str, str] | None:
+    """What was sent, by a form or as JSON; None where it is too much, or neither a form nor JSON of texts."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_BYTES:
             return None
     with suppress(ValueError, UnicodeDecodeError):
-        if _is_json(request):
+        if is_json(request):
             found = orjson.loads(body)
             texts = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
             return found if texts else None
@@ -299,13 +304,13 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _is_json(request: Request) -> bool:
+def is_json(request: Request) -> bool:
     return _kind(request) == "application/json"
 
 
 def _refused(request: Request, fields: dict[str, str], status: int, said: str, *, retry: int = 0) -> Response:
     more = {"Retry-After": str(retry)} if retry else {}
-    if _is_json(request):
+    if is_json(request):
         return JSONResponse({"problem": said}, status, headers={**HEADERS, **more})
     return _drawn(safe_next(fields.get("next", "")), said, status, more, name=fields.get("name", ""))
 
@@ -317,6 +322,12 @@ def _drawn(
     focus = {"focus_name": "" if name else " autofocus", "focus_password": " autofocus" if name else ""}
     page = _TEMPLATE.substitute(action=LOGIN, next=escape(back), said=said_html, name=escape(name[:60]), **focus)
     return HTMLResponse(page, status, headers={**HEADERS, **(more or {})})
+
+
+def give_cookie(answer: Response, secret: str) -> None:
+    """Hand the secret of a sign-in to the browser, where no script can read it."""
+    name, secure = _cookie()
+    answer.set_cookie(name, secret, httponly=True, samesite="lax", secure=secure, path="/")
 
 
 def _cookie() -> tuple[str, bool]:

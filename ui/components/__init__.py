@@ -63,16 +63,18 @@ def live_chart(
     account: str = "",
     on_move: Callable[[], None] | None = None,
     failed: dict[str, str] | None = None,
+    held: bool = False,
 ) -> Any:
     """The live candlestick chart of what `query` names (see `ui.live.read_view`), redrawn in place each second, with
     the position, orders and fills of `account` on it. A line that was dragged and applied lands in `.moved`; `failed`
-    says which moves never reached the inbox, and why."""
+    says which moves never reached the inbox, and why; `held`: no line can be moved."""
     data = {
         "query": query,
         "chart": _address(CHART_PATH),
         "desk": _address(DESK_PATH),
         "account": account,
         "failed": failed or {},
+        "held": held,
         "plotly": f"{_address(PLOTLY_PATH)}?v={plotly.__version__}",
         "height": height,
     }

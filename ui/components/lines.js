@@ -87,7 +87,7 @@ class OrderLines {
       node.innerHTML = '<i></i><b></b><span></span>'; node.dataset.line = line.id;
       this.layer.append(node); this.nodes.set(line.id, node);
     }
-    const draft = this.draft?.id === line.id, asked = this.sent && !this.sent.over && this.sent.id === line.id, movable = line.draggable && !asked && !this.old;
+    const draft = this.draft?.id === line.id, asked = this.sent && !this.sent.over && this.sent.id === line.id, movable = line.draggable && !this.data.held && !asked && !this.old;
     node.className = `dc-order ${line.kind.split(' ')[0]}${movable ? ' movable' : ''}${draft ? ' draft' : ''}${asked ? ' asked' : ''}`;
     const text = this.words(line), span = node.lastChild;
     if (span.dataset.text !== text) { span.dataset.text = text; span.textContent = text; }
