@@ -60,6 +60,7 @@ codes = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),  # the last half minute whose code was taken
     sa.Column("active", sa.Boolean, nullable=False),
 )
+# Each row's hash covers the hash before it and its own content; a trigger keeps the last one in `events_head`.
 events = sa.Table(
     "events",
     metadata,
@@ -69,11 +70,26 @@ events = sa.Table(
     _text("name"),
     _text("by"),
     _text("details"),
+    _text("previous", server_default=""),
+    _text("hash", server_default=""),
     sqlite_autoincrement=True,
 )
-for _verb in ("UPDATE", "DELETE"):
-    _rule: sa.DDL = sa.DDL(  # type: ignore[no-untyped-call]
-        f"CREATE TRIGGER events_{_verb.lower()} BEFORE {_verb} ON events "
-        "BEGIN SELECT RAISE(ABORT, 'events is only ever added to'); END"
-    )
-    sa.event.listen(events, "after_create", _rule)
+events_head = sa.Table(
+    "events_head",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    _text("hash"),
+)
+ONLY_ADDED = tuple(
+    f"CREATE TRIGGER events_{verb.lower()} BEFORE {verb} ON events "
+    "BEGIN SELECT RAISE(ABORT, 'events is only ever added to'); END"
+    for verb in ("UPDATE", "DELETE")
+)
+KEEPS_HEAD = (
+    "CREATE TRIGGER IF NOT EXISTS events_end AFTER INSERT ON events BEGIN "
+    "INSERT INTO events_head (name, number, hash) VALUES ('events', NEW.number, NEW.hash) "
+    "ON CONFLICT (name) DO UPDATE SET number = NEW.number, hash = NEW.hash; END"
+)
+for _rule in ONLY_ADDED:
+    sa.event.listen(events, "after_create", sa.DDL(_rule))  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from desk import lockouts
+from desk import account_events, lockouts
 from desk.account_tables import accounts as _accounts
 from desk.account_tables import events, metadata, sign_ins
 from desk.authority import NOW, Role
@@ -79,6 +79,7 @@ class Accounts:
         self._database.create()
         with self._database.write() as db:
             metadata.create_all(db)
+            account_events.bring_up(db)
 
     # People
 
@@ -307,6 +308,11 @@ class Accounts:
             rows = db.execute(sa.select(events).order_by(events.c.number.desc()).limit(most)).all()
         return [Event(_time(row.at), row.event, row.name, row.by, row.details) for row in rows]
 
+    def verify_events(self) -> list[str]:
+        """What is wrong with the chain of what happened, one sentence a break; nothing where it is whole."""
+        with self._database.read() as db:
+            return account_events.verify(db)
+
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()
@@ -377,8 +383,7 @@ class Accounts:
         with self._database.write() as db:
 
             def tell(event: str, name: str, details: str = "") -> None:
-                row = {"at": self._now(), "event": event, "name": name, "by": by or name, "details": details[:200]}
-                db.execute(sa.insert(events).values(row))
+                account_events.add(db, self._now(), event, name, by or name, details[:200])
 
             yield db, tell
 

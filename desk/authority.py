@@ -54,6 +54,10 @@ _TRADES = frozenset(
         Kind.DISARM,
         Kind.ADOPT,
         Kind.RETIRE,
+        Kind.PROMOTE,
+        Kind.DEMOTE,
+        Kind.PAUSE_STRATEGY,
+        Kind.RESUME_STRATEGY,
     }
 )
 # What lifts a limit, opens the way to real money, or overrules the ledger.
@@ -153,6 +157,17 @@ class Authority:
             return role is not None and kind in MAY[role]
         except Exception:  # noqa: BLE001 - whatever broke, it is refused
             _log.exception("whether %s may still %s cannot be looked up", name, kind)
+            return False
+
+    def owns(self, name: str) -> bool:
+        """Whether `name`, whose command was let through, is an owner: what a trader may ask for on paper, only an owner
+        may with real money. It never raises."""
+        try:
+            if name == LOCAL_OWNER or self._register is None:
+                return name == LOCAL_OWNER
+            return self._register.role_of(name) is Role.OWNER
+        except Exception:  # noqa: BLE001 - whatever broke, it is refused
+            _log.exception("whether %s is an owner cannot be looked up", name)
             return False
 
     def _rule(self, actor: str, kind: Kind, age: timedelta) -> Ruling:

@@ -38,6 +38,10 @@ class Kind(StrEnum):
     SETTLE = "settle order"
     ADOPT = "adopt strategy"
     RETIRE = "retire strategy"
+    PROMOTE = "promote strategy"
+    DEMOTE = "demote strategy"
+    PAUSE_STRATEGY = "pause strategy"
+    RESUME_STRATEGY = "resume strategy"
 
 
 class CommandState(StrEnum):

@@ -12,6 +12,8 @@ from datetime import datetime
 
 from oauthlib.oauth1 import Client
 
+from etrade.learned import learned
+
 # At DEBUG it writes tokens and signatures.
 logging.getLogger("oauthlib").setLevel(logging.WARNING)
 
@@ -26,10 +28,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A token and its secret: for whom it asks."""
+    """A token and its secret: for whom it asks. Whoever holds one has it kept out of every log (`etrade.learned`)."""
 
     token: str = field(repr=False)
     secret: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        learned(self.token, self.secret)
 
 
 def nonce() -> str:

@@ -15,7 +15,7 @@ if not symbol:
 chart, order = ticket.beside_the_chart(app)
 with chart:
     query = {"symbol": symbol, **forms.chart_controls(app)}
-    live_chart(query, key="desk_chart", height=panels.chart_height(query), **moved_lines.callbacks())
+    live_chart(query, key="desk_chart", height=panels.chart_height(query), **moved_lines.callbacks(app))
     panels.chart_notes(app, query)
 with order:
     ticket.order_ticket(app, symbol)

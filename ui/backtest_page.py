@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 import bootstrap
+from desk.authority import Deed
 from domain.calendars import NEW_YORK
 from domain.errors import DeskError
 from research.jobs import Job, Jobs
@@ -20,7 +21,7 @@ from ui import backtest_draft as kept
 from ui import backtest_form as form
 from ui import backtest_result as result
 from ui import backtest_tables as tables
-from ui import wording
+from ui import roles, sign_in, wording
 from ui.session import Open
 
 KIND = "backtest"
@@ -111,7 +112,12 @@ def _once(job: Job) -> None:
 
 
 def _ask(app: Open, job: Job | None, *, opened: bool) -> None:
-    """The preset and the form."""
+    """The preset and the form; for who may not ask, a sentence."""
+    if not app.may(Deed.RESEARCH):
+        roles.said(Deed.RESEARCH, "bt")
+        if said := st.session_state.pop(_WRONG, ""):
+            st.error(wording.plain(said), icon=":material/error:")
+        return
     now = kept.draft(app)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(PRESET, icon=":material/bolt:", key="bt_preset", on_click=_preset, args=(app,))
@@ -129,8 +135,9 @@ def _fields(app: Open) -> None:
     now = form.fields(app)
     if said := _wrong(now, st.session_state.pop(_WRONG, "")):
         st.error(wording.plain(said), icon=":material/error:")
+    shut = roles.said(Deed.RESEARCH, "bt_run")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Run", type="primary", icon=":material/play_arrow:", key="bt_go_button", on_click=_run)
+        st.button("Run", type="primary", icon=":material/play_arrow:", key="bt_go_button", on_click=_run, disabled=shut)
         st.toggle("Verdict", key=kept.held("judged", now["judged"]), help="The checks take most of the time")
         st.caption(wording.plain(form.run_words(now)))
 
@@ -179,6 +186,7 @@ def _today(app: Open, now: dict[str, Any]) -> date:
 
 def _begin(asked: Asked) -> None:
     """One question is one job: asked again while it is worked on, it is the same."""
+    sign_in.must(Deed.RESEARCH)
     told = asked.to_dict()
     running = [job for job in jobs().latest(KIND, EARLIER) if job.active and not job.cancel and job.asked == told]
     _open((running[0] if running else jobs().start(KIND, told)).id)
@@ -225,14 +233,14 @@ def _progress(job_id: str) -> None:
         st.progress(
             min(max(job.share, 0.0), 1.0), text=f"{job.share:.0%} · {wording.plain(wording.sentence(said, ''))}"
         )
-        st.button(
-            "Cancel", icon=":material/close:", key="bt_cancel", on_click=_cancel, args=(job.id,), disabled=job.cancel
-        )
+        shut = job.cancel or bool(roles.why_not(Deed.RESEARCH))
+        st.button("Cancel", icon=":material/close:", key="bt_cancel", on_click=_cancel, args=(job.id,), disabled=shut)
         st.caption("It goes on when this page is closed; this address shows it again.")
 
 
 def _cancel(job: str) -> None:
     try:
+        sign_in.must(Deed.RESEARCH)
         jobs().cancel(job)
     except DeskError as error:
         st.toast(wording.plain(error), icon=":material/error:")
@@ -268,7 +276,9 @@ def _unanswered(job: Job) -> None:
 
 
 def _again(job: Job) -> None:
-    st.button("Run again", type="primary", icon=":material/replay:", key="bt_again", on_click=_rerun, args=(job.asked,))
+    if not roles.said(Deed.RESEARCH, "bt_again"):
+        label, icon = "Run again", ":material/replay:"
+        st.button(label, type="primary", icon=icon, key="bt_again", on_click=_rerun, args=(job.asked,))
 
 
 def _rerun(told: dict[str, Any]) -> None:
@@ -327,9 +337,10 @@ def _row(app: Open, job: Job, shown: Job | None) -> bool:
         ticked = st.checkbox(label, key=f"bt_tick_{job.id}", disabled=job.state != "done")
         st.caption(f"{wording.hour(job.asked_at, app.zone)}{here}")
         st.button("Open", key=f"bt_open_{job.id}", on_click=_look, args=(job.id,), disabled=bool(here))
-        with st.popover("Remove", disabled=job.active):
-            st.write("The answer and its files are gone then. The trial ledger still counts it.")
-            st.button("Remove for good", key=f"bt_remove_{job.id}", on_click=_remove, args=(job.id,))
+        if app.may(Deed.RESEARCH):
+            with st.popover("Remove", disabled=job.active):
+                st.write("The answer and its files are gone then. The trial ledger still counts it.")
+                st.button("Remove for good", key=f"bt_remove_{job.id}", on_click=_remove, args=(job.id,))
     return bool(ticked)
 
 
@@ -345,6 +356,7 @@ def _more() -> None:
 
 def _remove(job: str) -> None:
     try:
+        sign_in.must(Deed.RESEARCH)
         jobs().remove(job)
     except (DeskError, OSError) as error:
         st.toast(wording.plain(error), icon=":material/error:")

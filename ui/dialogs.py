@@ -13,7 +13,7 @@ from uuid import uuid4
 import streamlit as st
 
 from domain.commands import Kind
-from ui import wording
+from ui import roles, wording
 from ui.asking import ask, fate, show_fate
 from ui.session import Open
 
@@ -62,7 +62,8 @@ def confirm(
         if fate(key).state in ("queued", "done", "refused"):
             _outcome(key)
         else:
-            _button(label, kind, payload, key, now, why_not)
+            refused = roles.said(kind, f"ask_{key}")
+            _button(label, kind, None if refused else payload, key, now, "" if refused else why_not)
 
 
 def _button(

@@ -32,10 +32,10 @@ def cards(app: Open, account: str) -> None:
     """A card for each difference, renewed every two seconds; nothing where all is the same."""
     dialogs.step_out()
     for number, one in enumerate(standing.differences(heard(), account)):
-        _card(one, f"{number}_{one.about}")
+        _card(app, one, f"{number}_{one.about}")
 
 
-def _card(one: Difference, key: str) -> None:
+def _card(app: Open, one: Difference, key: str) -> None:
     with st.container(border=True, key=f"diff_card_{key}"):
         said, figures, button = st.columns([5, 4, 2], vertical_alignment="center")
         with said:
@@ -45,14 +45,15 @@ def _card(one: Difference, key: str) -> None:
         with figures, st.container(horizontal=True):
             st.metric("This desk", one.figure(one.here))
             st.metric("E*TRADE", one.figure(one.there))
-        button.button(
-            "Take E\\*TRADE's figure…",
-            key=f"diff_take_{key}",
-            width="stretch",
-            on_click=dialogs.soon,
-            args=("accept_difference",),
-            kwargs={"account": one.account, "about": one.about, "here": one.here, "there": one.there},
-        )
+        if app.may(Kind.ACCEPT):
+            button.button(
+                "Take E\\*TRADE's figure…",
+                key=f"diff_take_{key}",
+                width="stretch",
+                on_click=dialogs.soon,
+                args=("accept_difference",),
+                kwargs={"account": one.account, "about": one.about, "here": one.here, "there": one.there},
+            )
 
 
 @dialogs.dialog
@@ -105,7 +106,7 @@ def not_known(app: Open, account: str, key: str) -> None:
     for one in standing.uncertain(heard(), account):
         with st.container(border=True, key=f"{key}_unknown_{one.order}", horizontal=True, vertical_alignment="center"):
             st.markdown(f":orange[:material/help:] {wording.plain(standing.uncertain_words(one, app.zone))}")
-            if one.frozen:
+            if one.frozen and app.may(Kind.SETTLE):
                 st.button(
                     "Say which it is…",
                     key=f"{key}_settle_{one.order}",

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from desk.accounts import Accounts
 from desk.door import is_loopback
 from domain.errors import DeskError
+from ui.open_line import OpenLine
 
 PAGE, LOGIN, LOGOUT = "/sign-in", "/auth/login", "/auth/logout"
 HEALTH = "/_stcore/health"
@@ -51,13 +52,27 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         turned = await self._turned(scope)
-        if turned is None:
+        if turned is None and scope["type"] == "websocket":
+            await self._watched(scope, receive, send)
+        elif turned is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before it is accepted: 403
         else:
             await _answer(scope, turned)(scope, receive, send)
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A line that is open, for as long as it is."""
+
+        async def shut() -> bool:
+            return await self._turned(scope) is not None
+
+        line = OpenLine(receive, shut)
+        try:
+            await self._app(scope, line, send)
+        finally:
+            line.close()
 
     async def _turned(self, scope: Scope) -> Turned | None:
         headers = Headers(scope=scope)

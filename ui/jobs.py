@@ -13,9 +13,10 @@ from typing import Any
 import streamlit as st
 
 import bootstrap
+from desk.authority import Deed
 from domain.errors import DeskError
 from research.jobs import Job, Jobs
-from ui import wording
+from ui import roles, sign_in, wording
 from ui.session import Open
 
 EARLIER = 8
@@ -83,6 +84,7 @@ def step_out() -> None:
 
 def begin(kind: Kind, asked: Mapping[str, Any]) -> None:
     """In a callback: start this job and show it. Asked again while it is worked on, it is the same one. DeskError."""
+    sign_in.must(Deed.RESEARCH)
     known = [job for job in jobs().latest(kind.name, EARLIER) if job.active and not job.cancel and job.asked == asked]
     show((known[0] if known else jobs().start(kind.name, asked)).id)
 
@@ -104,7 +106,7 @@ def progress(job: Job) -> None:
             key=f"job_cancel_{job.id}",
             on_click=cancel,
             args=(job.id,),
-            disabled=job.cancel,
+            disabled=job.cancel or bool(roles.why_not(Deed.RESEARCH)),
         )
         st.caption("It goes on when this page is closed; this address shows it again.")
 
@@ -112,6 +114,7 @@ def progress(job: Job) -> None:
 def cancel(job: str) -> None:
     """In a callback: call it off."""
     try:
+        sign_in.must(Deed.RESEARCH)
         jobs().cancel(job)
     except DeskError as error:
         st.toast(wording.plain(error), icon=":material/error:")
@@ -140,9 +143,10 @@ def _row(app: Open, kind: Kind, job: Job, shown: Job | None) -> None:
         head(kind, job)
         st.caption(f"{wording.hour(job.asked_at, app.zone)}{' · shown above' if here else ''}")
         st.button("Open", key=f"job_open_{job.id}", on_click=show, args=(job.id,), disabled=here)
-        with st.popover("Remove", disabled=job.active):
-            st.write(kind.removal)
-            st.button("Remove for good", key=f"job_remove_{job.id}", on_click=_remove, args=(job.id,))
+        if app.may(Deed.RESEARCH):
+            with st.popover("Remove", disabled=job.active):
+                st.write(kind.removal)
+                st.button("Remove for good", key=f"job_remove_{job.id}", on_click=_remove, args=(job.id,))
 
 
 def _more() -> None:
@@ -151,6 +155,7 @@ def _more() -> None:
 
 def _remove(job: str) -> None:
     try:
+        sign_in.must(Deed.RESEARCH)
         jobs().remove(job)
     except (DeskError, OSError) as error:
         st.toast(wording.plain(error), icon=":material/error:")

@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from desk.authority import Deed
 from domain.clock import SystemClock
 from domain.errors import DeskError
 from domain.models import ALIASES
 from model_manager import Entry, ModelManager
-from ui import dialogs, model_card, wording
+from ui import dialogs, model_card, roles, sign_in, wording
 from ui.session import Open
 
 SIGNS = {
@@ -113,7 +114,7 @@ def _asked_now(app: Open, here: ModelManager, entries: list[Entry]) -> None:
                 st.markdown(f"**{SIGNS[alias][0]} No {alias} yet**")
                 st.caption(f"{MEANS[alias]} Choose a version below.")
             moved = [h for h in here.registry()["history"] if h["alias"] == alias]
-            if moved and moved[-1]["before"] is not None:
+            if moved and moved[-1]["before"] is not None and app.may(Deed.MODELS):
                 last = moved[-1]
                 st.button(
                     f"Roll back to v{last['before']}",
@@ -217,7 +218,8 @@ def _pick(app: Open, here: ModelManager, entries: list[Entry]) -> None:
         return
     if wrong := whole(here, entry):
         st.error(f"**Its weights are not what was saved: {wrong}.** It is refused.", icon=":material/broken_image:")
-    _actions(entry, wrong)
+    if not roles.said(Deed.MODELS, "shelf"):
+        _actions(entry, wrong)
     if beside:
         _compared(here, entry, by_name[beside])
     model_card.show(entry.called, entry.said, entry.status)
@@ -335,6 +337,8 @@ def retire_model(app: Open, key: str, family: str, version: int) -> None:
 
 def _confirm(key: str, label: str, change: Callable[[str], Any], told: str) -> None:
     """The reason, and the button that does it: once, however often it is pressed."""
+    if roles.said(Deed.MODELS, f"shelf_{key}"):
+        return
     st.text_input("Reason", key=f"shelf_why_{key}", placeholder="better on 2,000 later bars", max_chars=200)
     st.button(
         label,
@@ -358,6 +362,7 @@ def _change(key: str, change: Callable[[str], Any], told: str) -> None:
     if done.get(key) == "":
         return
     try:
+        sign_in.must(Deed.MODELS)
         change(str(st.session_state.get(f"shelf_why_{key}", "")).strip())
     except (DeskError, OSError, ImportError) as error:
         done[key] = str(error)

@@ -8,14 +8,17 @@ import streamlit as st
 
 from domain.commands import Kind
 from ui.asking import ask, failed
+from ui.session import Open
 
 CHART, ACCOUNT = "desk_chart", "desk_account"
 _ASKED, _MOST = "desk_moves", 8
 
 
-def callbacks() -> dict[str, Any]:
+def callbacks(app: Open) -> dict[str, Any]:
     """What `live_chart` needs beside what it shows: whose orders, and what to do with a line that was moved."""
-    return {"account": st.session_state.get(ACCOUNT) or "", "on_move": ask_for_move, "failed": failed_moves()}
+    held = not app.may(Kind.PROTECT)
+    account = st.session_state.get(ACCOUNT) or ""
+    return {"account": account, "on_move": ask_for_move, "failed": failed_moves(), "held": held}
 
 
 def ask_for_move() -> None:

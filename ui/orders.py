@@ -60,11 +60,11 @@ def orders_of_the_day(app: Open, account: str, key: str = "desk_orders", only_op
         shown = [order for order in shown if order.open]
     resting = [o for o in shown if o.status in tables.CANCELLABLE]
     if not shown:
-        st.info(_none_yet(only_open), icon=":material/receipt_long:")
+        st.info(_none_yet(app, only_open), icon=":material/receipt_long:")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{len(shown)} orders, {sum(o.open for o in shown)} open")
-        if resting:
+        if resting and app.may(Kind.CANCEL_ALL):
             st.button(
                 "Cancel all",
                 icon=":material/close:",
@@ -74,17 +74,22 @@ def orders_of_the_day(app: Open, account: str, key: str = "desk_orders", only_op
                 kwargs={"account": account},
             )
     st.session_state[f"{key}_shown"] = [order.id for order in shown]
+    table = tables.orders_table(shown, app.zone)
+    if not app.may(Kind.CHANGE):
+        table["Do"] = [[tables.ONLY_STORY] for _ in shown]
     st.dataframe(
-        tables.orders_table(shown, app.zone),
+        table,
         hide_index=True,
         key=key,
         column_config=tables.order_columns(app.zone, on_click=lambda: _chosen(key), key=f"{key}_act"),
     )
 
 
-def _none_yet(only_open: bool) -> str:
+def _none_yet(app: Open, only_open: bool) -> str:
     if only_open:
         return "No open orders. What waits at the broker, stops and targets too, appears here."
+    if not app.may(Kind.PREVIEW):
+        return "No orders today."
     return "No orders today. Fill in the ticket and preview one; it appears here within two seconds."
 
 

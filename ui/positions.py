@@ -12,8 +12,9 @@ import streamlit as st
 
 import bootstrap
 from desk.records import EquityPoint, HeardFill
+from domain.commands import Kind
 from domain.errors import DeskError
-from ui import dialogs, holdings, orders, palettes, tables, wording
+from ui import dialogs, holdings, orders, palettes, roles, tables, wording
 from ui.holdings import Holding
 from ui.position_dialogs import PERCENTS, STOP_ATR
 from ui.session import Open
@@ -49,16 +50,25 @@ def positions(app: Open, name: str) -> None:
     if not held:
         st.info(NOTHING_HELD, icon=":material/inbox:")
         return
-    _unguarded([one for one in held if one.unguarded > outside.get(one.symbol, 0)])
+    roles.said(Kind.CLOSE, "pos")
+    _unguarded(app, [one for one in held if one.unguarded > outside.get(one.symbol, 0)])
     colours = palettes.PALETTES[app.palette]
     st.session_state.pos_shown = [one.symbol for one in held]
     st.dataframe(
-        tables.painted(marked(tables.positions_table(held), held, outside), colours.up, colours.down),
+        tables.painted(marked(_table(app, held), held, outside), colours.up, colours.down),
         hide_index=True,
         key="pos_table",
         column_config=tables.position_columns(on_click=lambda: _chosen(app, name), key="pos_act")
         | {"Outside": st.column_config.TextColumn(alignment="right", width=80)},
     )
+
+
+def _table(app: Open, held: list[Holding]) -> pd.DataFrame:
+    """The positions; who may not close any has only the way to the chart in a row's menu."""
+    table = tables.positions_table(held)
+    if not app.may(Kind.CLOSE):
+        table["Do"] = [[tables.ONLY_CHART] for _ in held]
+    return table
 
 
 def bought_outside(name: str) -> dict[str, Decimal]:
@@ -125,21 +135,22 @@ _STYLE = """<style>
 </style>"""
 
 
-def _unguarded(held: list[Holding]) -> None:
-    """One line and one button for each position without a stop."""
+def _unguarded(app: Open, held: list[Holding]) -> None:
+    """One line for each position without a stop, and a button for who may set one."""
     for one in held:
         if not one.unguarded:
             continue
         with st.container(horizontal=True, vertical_alignment="center", key=f"pos_bare_{one.symbol}"):
             st.badge("NO STOP", color="orange", icon=":material/warning:")
             st.markdown(f"Nothing limits the loss of **{wording.quantity(one.unguarded)} {one.symbol}**.")
-            st.button(
-                f"Set a stop at {STOP_ATR} ATR",
-                key=f"pos_stop_{one.symbol}",
-                on_click=dialogs.soon,
-                args=("protect",),
-                kwargs={"account": one.account, "symbol": one.symbol, "suggest": True},
-            )
+            if app.may(Kind.PROTECT):
+                st.button(
+                    f"Set a stop at {STOP_ATR} ATR",
+                    key=f"pos_stop_{one.symbol}",
+                    on_click=dialogs.soon,
+                    args=("protect",),
+                    kwargs={"account": one.account, "symbol": one.symbol, "suggest": True},
+                )
 
 
 def _chosen(app: Open, name: str) -> None:
@@ -149,6 +160,7 @@ def _chosen(app: Open, name: str) -> None:
         return
     symbol = shown[click["row"]]
     act = next((act for act, label in tables.POSITION_MENU.items() if label == click["label"]), "")
+    act = "chart" if click["label"] == tables.ONLY_CHART else act
     if act == "chart":
         app.people.prefer("symbol", symbol)
         st.session_state.pos_chart = symbol

@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 import bootstrap
+from desk.authority import Deed
 from domain import registry
 from domain.errors import DeskError
-from ui import tables
+from ui import roles, sign_in, tables
 from ui.palettes import PALETTES
 from ui.session import Open
 
@@ -27,6 +28,7 @@ def data_source(app: Open) -> None:
     # of its own for each answer begins with it; one that is told to change may miss it while its tab is out of sight.
     running, refused = app.desk.settings.data_source, st.session_state.setdefault("desk_source_refused", 0)
     key = f"desk_source_{running}_{refused}"
+    shut = roles.said(Deed.DATA_SOURCE, "source")
     st.radio(
         "Candles and quotes come from",
         names,
@@ -36,6 +38,7 @@ def data_source(app: Open) -> None:
         key=key,
         on_change=_switch,
         args=(key,),
+        disabled=shut,
     )
     if problem := st.session_state.pop("desk_source_problem", None):
         st.error(problem, icon=":material/error:")
@@ -44,9 +47,9 @@ def data_source(app: Open) -> None:
     st.caption("Your own files always come first, then the candles kept on this machine, then this source.")
     if market.clock_note:
         st.info(market.clock_note, icon=":material/schedule:")
-        if st.button("Skip to the next open", key="desk_skip", help="Moves the simulated clock forward, never back"):
-            market.skip_to_open()
-            st.rerun()
+        note = "Moves the simulated clock forward, never back"
+        if app.may(Deed.DATA_SOURCE):
+            st.button("Skip to the next open", key="desk_skip", help=note, on_click=_skip, args=(app,), disabled=shut)
     kept = tables.kept_table(app.desk.market.kept())
     st.subheader("Candles kept on this machine")
     if kept.empty:
@@ -58,10 +61,19 @@ def data_source(app: Open) -> None:
 def _switch(key: str) -> None:
     """Only a click on the radio comes here, never a rerun."""
     try:
+        sign_in.must(Deed.DATA_SOURCE)
         bootstrap.choose_source(st.session_state[key])
     except DeskError as error:
         st.session_state.desk_source_refused += 1
         st.session_state.desk_source_problem = f"{error} The desk stays with the source it had."
+
+
+def _skip(app: Open) -> None:
+    try:
+        sign_in.must(Deed.DATA_SOURCE)
+        app.desk.market.skip_to_open()
+    except DeskError as error:
+        st.session_state.desk_source_problem = str(error)
 
 
 def appearance(app: Open) -> None:

@@ -20,7 +20,7 @@ from domain.gates import GATES
 from domain.limits import CEILINGS, Limits
 from domain.params import Param, params_of
 from domain.trading_state import TradingState
-from ui import dialogs, refusals, tables, wording
+from ui import dialogs, refusals, roles, tables, wording
 from ui.asking import ask, fate, show_fate
 from ui.session import Open
 
@@ -35,9 +35,13 @@ def risk(app: Open) -> None:
         _may_trade(app)
         now = in_force()
         week = this_week()
-        _on_purpose(now)
+        if app.may(Kind.SET_LIMIT):
+            _on_purpose(now)
         _limits(app, now, week)
-        _change(now, week)
+        if app.may(Kind.SET_LIMIT):
+            _change(now, week)
+        else:
+            roles.said(Kind.SET_LIMIT, "risk")
         _gates()
         _history(app)
     except DeskError as error:
@@ -66,7 +70,7 @@ def _may_trade(app: Open) -> None:
     for control in reader.controls() or [reader.trading_state()]:
         st.markdown(_control_words(control, app.zone))
     for info in reader.accounts():
-        _breaker(info.name)
+        _breaker(app, info.name)
 
 
 def _control_words(control: Control, zone: str) -> str:
@@ -78,7 +82,7 @@ def _control_words(control: Control, zone: str) -> str:
     return f"{_SIGNS[control.state]} **{wording.plain(scope)}: {control.state}.**{level}{since}{who}{why}"
 
 
-def _breaker(account: str) -> None:
+def _breaker(app: Open, account: str) -> None:
     breaker = bootstrap.trading().reader.breaker(account)
     if breaker is None:
         st.markdown(f"○ **Breaker of {account}: no mark yet.** It begins with the engine's first look at the equity.")
@@ -92,13 +96,14 @@ def _breaker(account: str) -> None:
     st.error(
         f"**Breaker of {account}: tripped.** {day}, {limit}. {wording.plain(breaker.reason)}", icon=":material/bolt:"
     )
-    st.button(
-        f"Reset the breaker of {account}",
-        key=f"risk_reset_{account}",
-        on_click=dialogs.soon,
-        args=("reset_breaker",),
-        kwargs={"account": account},
-    )
+    if app.may(Kind.RESET_BREAKER):
+        st.button(
+            f"Reset the breaker of {account}",
+            key=f"risk_reset_{account}",
+            on_click=dialogs.soon,
+            args=("reset_breaker",),
+            kwargs={"account": account},
+        )
 
 
 @dialogs.dialog
@@ -138,7 +143,8 @@ def _on_purpose(now: dict[str, Any]) -> None:
                 f"- `{name}`: {wording.plain(params_of(Limits)[name].help)}, **{wording.plain(shown(now[name]))}**"
             )
         values = {name: now[name] for name in unset}
-        st.button("Set them to these values", key="risk_keep", on_click=_set, args=(values, key))
+        if not roles.said(Kind.SET_LIMIT, "risk_keep"):
+            st.button("Set them to these values", key="risk_keep", on_click=_set, args=(values, key))
 
 
 def _limits(app: Open, now: dict[str, Any], week: refusals.Week) -> None:
@@ -181,6 +187,8 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(value) or "all"
+    if isinstance(value, str):
+        return value or "none"
     return wording.quantity(value)
 
 
@@ -212,6 +220,8 @@ def _field(param: Param, value: Any, key: str) -> None:
         st.toggle(param.help, value=bool(value), key=key, help=note)
     elif param.kind is tuple:
         st.text_input(param.help, value=", ".join(value), key=key, help=note, placeholder="all")
+    elif param.kind is str:
+        st.text_area(param.help, value=value, key=key, help=note, height=68, placeholder="none")
     elif param.kind is int:
         st.number_input(param.help, value=int(value), step=1, key=key, help=note)
     else:
@@ -244,7 +254,8 @@ def _proposal(now: dict[str, Any], changes: dict[str, Any], week: refusals.Week)
     st.caption(judged_again(week, changes))
     key = st.session_state.setdefault("risk_key", uuid4().hex)
     count = "1 limit" if len(changes) == 1 else f"{len(changes)} limits"
-    st.button(f"Set {count}", type="primary", key="risk_set", on_click=_set, args=(changes, key))
+    if not roles.said(Kind.SET_LIMIT, "risk_set"):
+        st.button(f"Set {count}", type="primary", key="risk_set", on_click=_set, args=(changes, key))
 
 
 def judged_again(week: refusals.Week, changes: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ PAGES: list[dict[str, Any]] = [
     {"page": "pages/positions.py", "title": "Positions", "url_path": "positions"},
     {"page": "pages/backtest.py", "title": "Backtest", "url_path": "backtest"},
     {"page": "pages/model_training.py", "title": "Model training", "url_path": "training"},
+    {"page": "pages/alerts.py", "title": "Alerts", "url_path": "alerts"},
     {"page": "pages/settings.py", "title": "Settings", "url_path": "settings"},
 ]
 
@@ -56,12 +57,14 @@ def open_page(title: str) -> Open:
     """Every page's first line. A deep link may run a page without the entry script, so all it needs comes from here.
     The desk and the switch that stops it come before anything that could fail."""
     st.set_page_config(
-        page_title=f"{desk_bar.mark()}{title} · Candlestick desk",
+        page_title=f"{title} · Candlestick desk",
         page_icon=ICON,
         layout="wide",
         initial_sidebar_state=desk_bar.SIDEBAR_WIDTH,
     )
     signed = sign_in.guard()
+    if mark := desk_bar.mark():
+        st.set_page_config(page_title=f"{mark}{title} · Candlestick desk")
     desk_bar.draw()
     people = bootstrap.people().own(sign_in.person(signed))
     return Open(bootstrap.start(), people, people.preferences(), signed)

@@ -196,6 +196,7 @@ POSITION_MENU = {
     "protect": ":material/shield: Edit stop and target",
     "chart": ":material/candlestick_chart: Chart",
 }
+ONLY_CHART = ":material/candlestick_chart:"
 TRADES = {Side.BUY: "▲ buy", Side.SELL: "▼ sell"}
 
 

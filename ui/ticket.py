@@ -20,7 +20,7 @@ from domain.errors import DeskError
 from domain.instruments import Instrument, instrument
 from domain.orders import Side
 from domain.quotes import Quote
-from ui import holdings, orders, palettes, preview_card, ticket_fields, wording
+from ui import holdings, orders, palettes, preview_card, roles, ticket_fields, wording
 from ui.asking import ask, show_fate
 from ui.session import Open
 
@@ -104,6 +104,9 @@ def _ticket(app: Open, trading: bootstrap.Trading, account: str, what: Instrumen
         ticket_fields.put_back(asked[0].payload)
     slip = Slip(app, trading, account, what, quote, _closes(trading, account, what.symbol))
     _quote_line(slip)
+    if not app.may(Kind.PREVIEW):
+        roles.said(Kind.PREVIEW, "tkt")
+        return
     # Places that never move: a field that is drawn elsewhere for one run may lose what was typed into it.
     above, fields, below = st.container(), st.container(key="tkt_fields"), st.container()
     with fields:
@@ -166,6 +169,8 @@ def _blank(slip: Slip) -> None:
     for sentence in st.session_state.get("tkt_wrong", []):
         st.error(wording.plain(sentence))
     _about(slip)
+    if roles.said(Kind.PREVIEW, "tkt"):
+        return
     key = st.session_state.setdefault("tkt_key", uuid4().hex)
     st.button("Preview", key="tkt_preview", type="primary", width="stretch", on_click=_ask_preview, args=(slip, key))
     show_fate(key)
@@ -240,6 +245,9 @@ def _finished(slip: Slip, told: dict[str, Any]) -> bool:
 
 
 def _confirm(slip: Slip, key: str, told: dict[str, Any]) -> None:
+    if roles.said(Kind.PLACE, "tkt"):
+        _back("Put it away")
+        return
     why_not, left = preview_card.why_not(told), _seconds_left(slip, told)
     expired = left <= 0
     if expired and not why_not:

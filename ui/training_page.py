@@ -14,9 +14,10 @@ from typing import Any
 
 import streamlit as st
 
+from desk.authority import Deed
 from domain.errors import DeskError
 from research.jobs import Job
-from ui import jobs, model_card, model_shelf, training_charts, wording
+from ui import jobs, model_card, model_shelf, roles, training_charts, wording
 from ui import training_form as form
 from ui.components import steady_figure
 from ui.session import Open
@@ -122,6 +123,11 @@ def _once(job: Job | None) -> None:
 
 
 def _ask(app: Open, *, opened: bool) -> None:
+    if not app.may(Deed.RESEARCH):
+        roles.said(Deed.RESEARCH, "tr")
+        if said := st.session_state.pop(_WRONG, ""):
+            st.error(wording.plain(said), icon=":material/error:")
+        return
     now = form.draft(app)
     about = "What to train" if opened else f"Train again or another one · {form.words(now)}"
     with st.expander(wording.plain(about), expanded=opened, icon=":material/edit_note:", key=f"tr_ask_{opened}"):
@@ -141,10 +147,10 @@ def _fields(app: Open) -> None:
         )
     if said:
         st.error(wording.plain(said), icon=":material/error:")
+    shut = roles.said(Deed.RESEARCH, "tr_run")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Retrain model", type="primary", icon=":material/model_training:", key="tr_go", on_click=_go, args=(app,)
-        )
+        label, icon = "Retrain model", ":material/model_training:"
+        st.button(label, type="primary", icon=icon, key="tr_go", on_click=_go, args=(app,), disabled=shut)
         st.caption("It trains in a process of its own; this page can be closed meanwhile.")
     with st.container(key="tr_words"):
         st.caption(wording.plain(form.words(now)))
@@ -301,6 +307,8 @@ def _kept(job: Job) -> bool:
 
 
 def _again(app: Open, job: Job) -> None:
+    if roles.said(Deed.RESEARCH, "tr_again"):
+        return
     kept = _kept(job)
     done = len(events(job.folder)["epochs"])
     with st.container(horizontal=True, vertical_alignment="center"):
