@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,11 +24,43 @@ from tests.fakes import ScriptedFeed
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30  # bytes
 
 
 # How long an example takes says something about the machine, nothing about the code.
 hypothesis.settings.register_profile("desk", deadline=None)
 hypothesis.settings.load_profile("desk")
+
+
+def pytest_configure() -> None:
+    """Temporary folders lie in memory where there is room: a ledger waits for the disk at every commit, some ten
+    thousand times in a suite, and no test is about a power cut."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    gc.disable()  # what is collected now stays until the end
+
+
+def pytest_collection_finish() -> None:
+    """Six thousand tests and all that they import are no garbage: nobody need look through them again and again."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who runs what, where there are several processes."""
+    from tests.sharing_out import ByUnit
+
+    return ByUnit(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that nobody waits for it at the end."""
+    from tests.sharing_out import rank
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.fixture(autouse=True)

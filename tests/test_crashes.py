@@ -9,7 +9,7 @@ from tests.faults.points import points
 from tests.faults.variants import VARIANTS
 
 pytestmark = pytest.mark.xdist_group("processes")  # the runs are made once
-FEW = 8
+FEW = 5  # `make prove` makes a thousand
 
 
 @pytest.fixture(scope="module")
