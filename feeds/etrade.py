@@ -200,6 +200,9 @@ class EtradeFeed:
             volume=float(told.volume),
             previous_close=told.previous_close,
             delayed_s=DELAY_S if late else 0,
+            traded=told.last_time,  # E*TRADE has no flag for a halt: its quotes go on, and only this stands still
+            earnings=self._earnings.get(of.symbol),
+            tells_earnings=of.symbol in self._earnings,
         )
         if not told.live:
             return quote

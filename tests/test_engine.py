@@ -55,7 +55,7 @@ async def test_a_preview_answers_with_every_gate_and_sends_nothing(desk: PaperDe
 
     told = answer.details
     assert told["approved"] is True
-    assert len(told["verdicts"]) == 14
+    assert len(told["verdicts"]) == 16
     assert told["request"]["quantity"] == "100"
     assert told["estimate"]["price"] == "100.0300"  # the ask, and the slippage that a fill would pay
     assert told["loss_at_stop"] == "303.00"

@@ -17,8 +17,12 @@ from desk import place as places
 from desk.live_book import LiveBook
 from domain.candles import TIMEFRAMES
 from domain.clock import ManualClock
+from domain.context import Case
 from domain.errors import FeedUnavailable, SettingsError
+from domain.gates import ask_all
 from domain.instruments import instrument
+from domain.limits import Limits
+from domain.orders import OrderRequest, Side
 from domain.quotes import Quote
 from etrade.limits import LIMITS, Limit, Module
 from etrade.session import SIGN_IN
@@ -31,8 +35,10 @@ from feeds.market import Market
 from feeds.store import CandleStore
 from settings import Settings
 from simulator.running import FRIDAY, Running, running
+from tests.etrade_desk import MARGIN_KEY
 from tests.etrade_person import code_of
 from tests.fakes import ScriptedFeed
+from tests.risk_world import world
 
 MSFT, KO, BTC = instrument("MSFT"), instrument("KO"), instrument("BTCUSDT")
 MINUTE = TIMEFRAMES["1m"]
@@ -96,6 +102,9 @@ async def test_a_quote_bears_the_venues_time_spread_volume_and_last_close(feed: 
         D("495.00"),
         0,
         quote.minute,
+        traded=FRIDAY.astimezone(UTC),
+        earnings=feed.next_earnings("MSFT"),
+        tells_earnings=True,
     )
     assert feed.simulated
     assert feed.label == "E*TRADE (simulator)"
@@ -138,6 +147,49 @@ async def test_many_symbols_go_in_batches_and_no_limit_is_exceeded(feed: EtradeF
     assert told["busiest_second"]["market"] <= 4
     assert set(told["over_limit"].values()) == {0}
     assert feed.poll_s == pytest.approx(4 / 3)
+
+
+async def test_a_halt_shows_in_the_time_of_the_last_trade_alone(feed: EtradeFeed, sim: Running) -> None:
+    """E*TRADE names no halt: its quotes stay fresh, and an entry is refused by what has not traded for long."""
+    sim.control("halt", symbol="MSFT")
+    for seconds, refused in ((300, False), (301, True)):
+        moved(sim, feed, (FRIDAY + timedelta(seconds=seconds)).isoformat())
+        sim.tick(0)
+        [quote] = (await feed.quotes([MSFT])).values()
+
+        assert (quote.time, quote.traded, quote.halted) == (FRIDAY + timedelta(seconds=seconds), FRIDAY, None)
+        assert _events_refuse(quote) is refused
+
+    sim.control("halt", symbol="MSFT", on=False)
+    sim.tick(0)
+    [quote] = (await feed.quotes([MSFT])).values()
+    assert quote.traded == quote.time
+    with pytest.raises(ValueError, match="ZZZZ has no price that could be halted"):
+        sim.control("halt", symbol="ZZZZ")
+
+
+def _events_refuse(quote: Quote) -> bool:
+    seen = {"now": quote.time, "opened": FRIDAY - timedelta(hours=1), "instrument": MSFT, "quote": quote}
+    case = Case(OrderRequest("main", "MSFT", Side.BUY, D(1)), world(**seen), Limits(max_quiet_min=5))
+    [verdict] = [verdict for verdict in ask_all(case) if verdict.gate == "events"]
+    return verdict.refused
+
+
+def test_nothing_fills_in_a_halt_and_a_new_price_ends_it(sim: Running) -> None:
+    sim.control("halt", symbol="MSFT")
+    sim.control("order", account=MARGIN_KEY, symbol="MSFT", action="BUY", quantity="1")
+    sim.tick(60)
+    assert _bought(sim) == D(0)
+
+    sim.price("MSFT", "490.00")
+    sim.tick(1)
+
+    assert _bought(sim) == D(1)
+
+
+def _bought(sim: Running) -> D:
+    [account] = [a for a in sim.server.state.accounts if a.key == MARGIN_KEY]
+    return account.holdings["MSFT"].quantity if "MSFT" in account.holdings else D(0)
 
 
 async def test_next_earnings_come_with_the_first_quote_of_a_day(feed: EtradeFeed) -> None:

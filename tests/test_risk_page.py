@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from domain.context import Sent
 from domain.limits import Limits
 from domain.orders import Side
 from domain.params import params_of
+from domain.round_trips import RoundTrip
 from risk_manager import Denied, RiskManager
 from tests import risk_world
 from tests.conftest import ROOT
@@ -33,6 +34,8 @@ BIGGER = "The order would be 31.00 % of the equity, at most 20.0 % is allowed (m
 CLOSED = "The market is closed: a regular order waits for the open."
 
 FURTHER_DOWN = replace(risk_world.QUOTE, bid=Decimal(98), ask=Decimal(99))
+EARNINGS_NEAR = replace(risk_world.QUOTE, earnings=date(2026, 11, 23))
+QUIET = replace(risk_world.QUOTE, traded=risk_world.ago(600))
 SENT = (Sent(risk_world.ago(60), "AAPL", Side.BUY),)
 
 
@@ -71,7 +74,11 @@ def limits(at: AppTest) -> Any:
 
 
 def field(at: AppTest, name: str) -> Any:
-    return next(f for f in (*at.number_input, *at.toggle, *at.text_input) if (f.key or "").startswith(f"risk_{name}_"))
+    return next(
+        f
+        for f in (*at.number_input, *at.toggle, *at.text_input, *at.text_area)
+        if (f.key or "").startswith(f"risk_{name}_")
+    )
 
 
 def look(at: AppTest) -> AppTest:
@@ -199,6 +206,14 @@ def test_the_page_tells_the_week(engine: ToyEngine) -> None:
         ({"symbols": ("MSFT",)}, {}, "symbols"),
         ({"max_clock_skew_s": 0.05}, {"clock_skew_s": 1.0}, "max_clock_skew_s"),
         ({"max_consecutive_refusals": 1}, {"consecutive_refusals": 2}, "max_consecutive_refusals"),
+        ({"max_consecutive_losses": 1}, {}, "max_consecutive_losses"),
+        ({"cool_down_min": 60}, {"trips": (RoundTrip("AAPL", risk_world.ago(60), Decimal(-1)),)}, "cool_down_min"),
+        ({"entry_windows": "11:00-12:00"}, {}, "entry_windows"),
+        ({"no_entry_after_open_min": 90}, {}, "no_entry_after_open_min"),
+        ({"no_entry_before_close_min": 390}, {}, "no_entry_before_close_min"),
+        ({"blackouts": "2026-11-20 * at most 5 % of the day"}, {}, "blackouts"),
+        ({"no_entry_days_before_earnings": 5}, {"quote": EARNINGS_NEAR}, "no_entry_days_before_earnings"),
+        ({"max_quiet_min": 5}, {"quote": QUIET}, "max_quiet_min"),
     ],
 )
 def test_the_gates_own_words_lead_to_the_limit(set_to: dict[str, Any], world: dict[str, Any], limit: str) -> None:
@@ -208,6 +223,37 @@ def test_the_gates_own_words_lead_to_the_limit(set_to: dict[str, Any], world: di
     found = refusals.reasons(Decision(False, [verdict.to_dict() for verdict in answer.verdicts], at=NOW))
 
     assert limit in {reason.limit for reason in found}
+
+
+def test_a_limit_that_is_taken_off_would_have_let_the_wish_pass() -> None:
+    asked = {"no_entry_after_open_min": 90, "blackouts": "2026-11-20 * payrolls"}
+    answer = RiskManager(Limits(**asked)).review(risk_world.ask(), risk_world.world())
+    told = refusals.week([Decision(False, [v.to_dict() for v in answer.verdicts], at=NOW)], NOW - timedelta(days=7))
+
+    assert told.would_pass({"no_entry_after_open_min": 0, "blackouts": ""}) == 1
+    assert told.would_pass({"no_entry_after_open_min": 0}) == 0
+    assert told.would_pass({"no_entry_after_open_min": 0, "blackouts": "2026-11-20 * payrolls, again"}) == 0
+
+
+def test_windows_and_blackouts_are_written_as_text(engine: ToyEngine) -> None:
+    at = page()
+    field(at, "entry_windows").set_value("9:45-11:30")
+    look(at)
+    assert "write it as 09:45-11:30" in said(at)
+
+    field(at, "entry_windows").set_value("09:45-11:30")
+    field(at, "blackouts").set_value("2026-12-09 13:30/14:30 FOMC\nNVDA 2026-11-25 earnings")
+    look(at)
+    at.button(key="risk_set").click().run()
+
+    asked = {command.payload["name"]: command.payload["value"] for command in engine.inbox.pending()}
+    assert asked == {
+        "entry_windows": "09:45-11:30",
+        "blackouts": "2026-12-09 13:30/14:30 FOMC\nNVDA 2026-11-25 earnings",
+    }
+    engine.work()
+    assert limits(page()).loc["entry_windows"]["Now"] == "09:45-11:30"
+    assert limits(page()).loc["max_quiet_min"]["Now"] == "0"
 
 
 def test_a_tripped_breaker_is_reset_only_with_a_reason(engine: ToyEngine) -> None:
@@ -228,5 +274,5 @@ def test_the_gates_are_listed_in_order() -> None:
     text = said(page())
 
     assert "1. **trading state**" in text
-    assert "14. **funding**" in text
+    assert "16. **funding**" in text
     assert "Everything: enabled." in text

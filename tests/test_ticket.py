@@ -150,7 +150,7 @@ def test_the_card_says_what_will_happen_and_what_the_gates_say(engine: ToyEngine
     assert "221.75, loss about 76.50" in text
     assert "2.0 : 1" in text
     assert "size: warning.** No stop is attached." in text
-    assert "✓ 13 gates passed" in [expander.label for expander in at.expander]
+    assert "✓ 15 gates passed" in [expander.label for expander in at.expander]
     assert labels(at)["tkt_confirm"].label == "Place paper order: buy 10 AAPL at market"
     assert not labels(at)["tkt_confirm"].disabled
 

@@ -17,7 +17,7 @@ from desk.records import LimitChange
 from domain.commands import Kind
 from domain.errors import DeskError
 from domain.gates import GATES
-from domain.limits import CEILINGS, Limits
+from domain.limits import CEILINGS, LADDER, Limits
 from domain.params import Param, params_of
 from domain.trading_state import TradingState
 from ui import dialogs, refusals, roles, tables, wording
@@ -197,10 +197,10 @@ def _change(now: dict[str, Any], week: refusals.Week) -> None:
     _sent()
     stamp = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()[:12]
     with st.expander("Change limits", icon=":material/tune:"), st.form("risk_form", border=False):
-        for gate in GATES:
-            if gate.limits:
-                st.markdown(f"**{gate.name.capitalize()}**")
-                for column, name in zip(_grid(len(gate.limits)), gate.limits, strict=True):
+        for called, names in [*((gate.name, gate.limits) for gate in GATES), ("ladder of strategies", LADDER)]:
+            if names:
+                st.markdown(f"**{called.capitalize()}**")
+                for column, name in zip(_grid(len(names)), names, strict=True):
                     with column:
                         _field(params_of(Limits)[name], now[name], f"risk_{name}_{stamp}")
         st.form_submit_button("Look at the changes")
