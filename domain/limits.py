@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from domain import entry_times
 from domain.instruments import instrument
 from domain.params import build, check_params, param
 
@@ -39,7 +40,42 @@ CEILINGS: Mapping[str, float] = MappingProxyType(
         # E*TRADE turns a signature away that is five minutes off: half of that leaves room for the journey.
         "max_clock_skew_s": 150.0,
         "duplicate_window_s": 3_600.0,
+        # Of these more is stricter, and 0 is off: the ceiling only catches slips.
+        "cool_down_min": 1_440,
+        "max_consecutive_losses": 100,
+        "no_entry_after_open_min": 390,
+        "no_entry_before_close_min": 390,
+        "no_entry_days_before_earnings": 30,
+        "max_quiet_min": 390,
+        # Of the ladder: where more is stricter the ceiling only catches slips.
+        "min_backtest_trades": 10_000,
+        "min_win_rate_pct": 99.0,
+        "min_paper_days": 365,
+        "min_paper_trades": 10_000,
+        "min_small_days": 365,
+        "max_small_shares": 1_000,
+        "max_live_position_pct": 25.0,
+        "max_drift_decisions_pct": 50.0,
+        "max_drift_price_bps": 500.0,
+        "max_drift_loss_pct": 20.0,
+        "drift_nights": 10,
     }
+)
+# What no gate looks at: how a strategy at work gets on from research over paper to live, and what holds it there.
+LADDER = (
+    "min_backtest_trades",
+    "min_win_rate_pct",
+    "min_paper_days",
+    "min_paper_trades",
+    "min_small_days",
+    "max_small_shares",
+    "max_live_position_pct",
+    "max_drift_decisions_pct",
+    "max_drift_price_bps",
+    "max_drift_loss_pct",
+    "drift_nights",
+    "worth_only",
+    "backtest_before_paper",
 )
 
 
@@ -100,10 +136,65 @@ class Limits:
     duplicate_window_s: float = _limit(
         "duplicate_window_s", 30.0, 1.0, "The same symbol and side again within this many seconds is a duplicate"
     )
+    cool_down_min: int = _limit(
+        "cool_down_min", 0, 0, "Minutes without entries in a symbol after a round trip in it lost; 0 is off"
+    )
+    max_consecutive_losses: int = _limit(
+        "max_consecutive_losses", 0, 0, "Losing round trips in a row today that stop entries until tomorrow; 0 is off"
+    )
+    no_entry_after_open_min: int = _limit(
+        "no_entry_after_open_min", 0, 0, "Minutes after the open without entries; 0 is off"
+    )
+    no_entry_before_close_min: int = _limit(
+        "no_entry_before_close_min", 0, 0, "Minutes before the close, also an early one, without entries; 0 is off"
+    )
+    no_entry_days_before_earnings: int = _limit(
+        "no_entry_days_before_earnings", 0, 0, "Sessions before a company reports, and its day, no entries; 0 is off"
+    )
+    max_quiet_min: int = _limit(
+        "max_quiet_min", 0, 0, "Minutes without a trade after which entries wait, as in a halt; 0 is off"
+    )
+    min_backtest_trades: int = _limit(
+        "min_backtest_trades", 30, 1, "Closed trades that the backtest behind a strategy must have at least"
+    )
+    min_win_rate_pct: float = _limit(
+        "min_win_rate_pct", 55.0, 1.0, "The win rate of that backtest must lie above this, in %"
+    )
+    min_paper_days: int = _limit(
+        "min_paper_days", 14, 1, "Calendar days at work on paper, over real prices, before a strategy trades live"
+    )
+    min_paper_trades: int = _limit("min_paper_trades", 10, 1, "Closed trades on paper before a strategy trades live")
+    min_small_days: int = _limit(
+        "min_small_days", 7, 1, "Calendar days of small live trading, with a profit, before a strategy trades in full"
+    )
+    max_small_shares: int = _limit(
+        "max_small_shares", 100, 1, "Most shares of the one symbol that a strategy holds while it trades small"
+    )
+    max_live_position_pct: float = _limit(
+        "max_live_position_pct", 10.0, 0.1, "Most of the equity a strategy's live position may be worth, in %"
+    )
+    max_drift_decisions_pct: float = _limit(
+        "max_drift_decisions_pct", 5.0, 0.1, "Most of its decisions that may differ from its backtest unexplained, in %"
+    )
+    max_drift_price_bps: float = _limit(
+        "max_drift_price_bps", 20.0, 0.1, "Most by which its fills may be worse than its backtest's, in basis points"
+    )
+    max_drift_loss_pct: float = _limit(
+        "max_drift_loss_pct", 2.0, 0.1, "Most by which it may fall behind its backtest, in % of its money"
+    )
+    drift_nights: int = _limit(
+        "drift_nights", 2, 1, "Nights in a row beyond one of these after which a strategy goes down a rung by itself"
+    )
+    worth_only: bool = param(False, help="Must its backtest be worth paper trading, where weak would do otherwise?")
+    backtest_before_paper: bool = param(False, help="Must a strategy prove its backtest before it trades on paper?")
     shorting: bool = param(False, help="May more be sold than is held (margin accounts only)?")
     extended_hours: bool = param(False, help="May entries trade before the open and after the close?")
     settled_cash_only: bool = param(True, help="May a cash account spend settled money only?")
     symbols: tuple[str, ...] = param((), help="The only symbols that may be entered; none listed allows all")
+    entry_windows: str = param("", help="New York times of entries, as 09:45-11:30, 13:00-15:45; none: any time")
+    blackouts: str = param(
+        "", help="Days and hours without entries, as 2026-12-09 13:30/14:30 FOMC; NVDA 2026-11-25 earnings"
+    )
 
     def __post_init__(self) -> None:
         if above := [name for name in CEILINGS if _above(getattr(self, name), CEILINGS[name])]:
@@ -117,6 +208,8 @@ class Limits:
         check_params(self)
         if wrong := [s for s in self.symbols if not isinstance(s, str) or instrument(s).symbol != s]:
             raise ValueError(f"Limits: symbols must be written as the venue writes them, such as AAPL: got {wrong}")
+        entry_times.windows(self.entry_windows)
+        entry_times.blackouts(self.blackouts)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
