@@ -41,6 +41,7 @@ LIMITS = {
     "shorting": True,
     "max_orders_per_day": 5_000,
     "max_orders_per_minute": 60,
+    "max_open_positions": 31,
     "max_daily_loss_pct": 20.0,
     "max_drawdown_pct": 50.0,
 }
@@ -266,11 +267,12 @@ def real_bars(folder: Path, symbol: str, first: str, last: str) -> pd.DataFrame:
     ]
 
 
-def made_bars(seed: int, days: int, symbol: str = "AAPL") -> pd.DataFrame:
+def made_bars(seed: int, days: int, symbol: str = "AAPL", interval: str = "5m") -> pd.DataFrame:
     """A walk in cents over the first sessions of November 2025."""
-    chance, tf = np.random.default_rng(seed), cd.timeframe("5m")
+    chance, tf = np.random.default_rng(seed), cd.timeframe(interval)
     begin = datetime(2025, 11, 3, tzinfo=UTC)
-    times = cd.expected(begin, begin + timedelta(days=days * 2 + 4), tf, instrument(symbol))[: days * 78]
+    bars = days * 390 * 60 // tf.seconds
+    times = cd.expected(begin, begin + timedelta(days=days * 2 + 4), tf, instrument(symbol))[:bars]
     close = np.round(150 + np.cumsum(chance.normal(0, 0.25, len(times))), 2)
     opened = np.round(np.r_[150.0, close[:-1]] + chance.normal(0, 0.03, len(times)), 2)
     high = np.round(np.maximum(opened, close) + np.abs(chance.normal(0, 0.12, len(times))), 2)
