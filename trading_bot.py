@@ -89,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("streamlit").setLevel(logging.ERROR)  # it warns that no page runs around us
     try:
         logs.setup(settings_file.load(), "engine")
+        for doubt in settings_file.doubts():
+            log.warning(doubt)
         here = bootstrap.start()
         place = bootstrap.place_of(here)
         if asked.kill is not None:
@@ -102,9 +104,14 @@ def main(arguments: list[str] | None = None) -> int:
             Inbox(place.ledger_url, here.clock).append(command)
             print("asked to re-arm; --status shows whether it was done")
             return 0
-        if asked.adopt is not None or asked.retire:
-            kind, payload = (Kind.ADOPT, wish) if asked.adopt is not None else (Kind.RETIRE, {"id": asked.retire})
+        step = (Kind.ADOPT, wish) if asked.adopt is not None else adoption_line.asked_of(asked)
+        if step is not None:
+            kind, payload = step
             return _ask(place, here.clock, accounts_line.actor_here(bootstrap.accounts()), kind, payload)
+        if asked.ladder is not None:
+            found = [one for one in adoptions(reader) if asked.ladder in ("", one.id)]
+            print(adoption_line.ladder(place, reader, here.clock, found))
+            return 0
         if asked.adopted:
             print(adoption_line.listed(reader, adoptions(reader)))
             return 0

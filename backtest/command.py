@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from backtest import report
 from backtest.loading import Loaded
 from backtest.result import Result
-from backtest.setup import Exit, Setup
+from backtest.setup import Entry, Exit, Setup
 from domain import params
 from domain.candles import TIMEFRAMES
 from domain.errors import UnknownName
@@ -68,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         metavar=("NAME", "NAME=VALUE"),
         help=f"entries only where it agrees, such as volume percentile=60; again for more: {', '.join(filters())}",
     )
+    add("--limit-entry", type=float, metavar="PERCENT", help="the desk enters by limit orders, so far below the bid")
+    add("--wait", type=float, default=120.0, metavar="SECONDS", help="how long such an order waits")
+    add(
+        "--then", default="drop", choices=("drop", "chase"), help="what is not filled by then: let go, or at the market"
+    )
     add("--good-for", type=int, default=GOOD_FOR, metavar="BARS", help="how long an entry waits for the filters")
     add("--universe", nargs="+", default=[], metavar="SYMBOL", help="all names one could have traded; for the verdict")
     add("--no-verdict", action="store_true", help="leave out the checks of how far to believe it")
@@ -119,6 +124,7 @@ def setup(asked: argparse.Namespace) -> Setup:
         trail=asked.trail,
         filters=tuple(_made(find_filter(name), given, "--filter") for name, *given in asked.filter),
         good_for=asked.good_for,
+        entry=None if asked.limit_entry is None else Entry(asked.limit_entry, asked.wait, asked.then),
         **by_risk,
     )
 

@@ -26,6 +26,10 @@ from domain.metrics import Metric, measure
 
 PURPOSES = ("entry", "signal", "stop", "target", "trailing stop", "time", "open")
 SIDES = ("long", "short")
+_OF_LIMITS = {
+    "drop": "it pays less for what fills, and misses what runs away at once, which is often the best of it.",
+    "chase": "it pays less for what fills, and more for what runs away at once.",
+}
 LIBRARIES = ("numpy", "pandas", "numba")
 
 
@@ -176,7 +180,10 @@ class Result:
             (w.refused, "wishes came to less than one lot and were let go"),
             (w.doubtful, "bars held both stop and target; the stop was taken"),
         ]
-        return [f"{count} {words}" for count, words in said if count]
+        found = [f"{count} {words}" for count, words in said if count]
+        if (entry := self.inputs.setup.entry) is not None:
+            found.append(f"Entered at the market here; the desk enters by {entry.words}: {_OF_LIMITS[entry.then]}")
+        return found
 
     @functools.cached_property
     def stamp(self) -> dict[str, Any]:

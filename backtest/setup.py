@@ -38,6 +38,24 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """Enter by a limit order: `away_pct` below the bid (selling short: above the ask), taken back after `wait_s`."""
+
+    away_pct: float = param(0.1, low=0.0, high=5.0, step=0.05, help="how far below the bid one buys, %")
+    wait_s: float = param(120.0, low=5.0, high=3600.0, help="how long the order waits, seconds")
+    then: str = param(
+        "drop", choices=("drop", "chase"), help="what is not filled by then: let go, or bought at the market"
+    )
+
+    def __post_init__(self) -> None:
+        check_params(self)
+
+    @property
+    def words(self) -> str:
+        return f"limit {self.away_pct:g} % away for {self.wait_s:g} s, then {self.then}"
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """The rules of a run; the defaults are those of the desk.
 
@@ -49,6 +67,8 @@ class Setup:
     exits_from    stop and target are counted from the first fill, or from the close of the decision ("signal")
     whole_cents   fees are rounded up to the cent, as brokers charge them
     filters       what must let an entry in (`filters/`), on one of the first `good_for` bars after its own
+    entry         how the desk enters: at the market, or by a limit order. Bars do not tell whether a limit below the
+                  bid was reached in time, so a backtest always enters at the market, and says so
     """
 
     cash: float = param(100_000.0, low=1.0, high=1e12, help="what the account begins with")
@@ -68,11 +88,14 @@ class Setup:
     max_bars: int = param(0, low=0, high=10_000_000, help="close after so many bars; 0: hold as long as is wanted")
     whole_cents: bool = param(True, help="fees up to the cent, as brokers charge them")
     filters: tuple[Filter, ...] = ()
+    entry: Entry | None = None
     good_for: int = param(GOOD_FOR, low=0, high=1000, help="bars for which a signal waits for the filters")
 
     def __post_init__(self) -> None:
         check_params(self)
         wrong = [f"{n} must be an Exit or None" for n in ("stop", "target", "trail") if not _exit(getattr(self, n))]
+        if not (self.entry is None or isinstance(self.entry, Entry)):
+            wrong.append("entry must be an Entry or None")
         if not all(isinstance(one, Filter) for one in self.filters):
             wrong.append("filters must be a tuple of filters: Volume(percentile=60)")
         if not isinstance(self.fills, FillRules):
@@ -108,6 +131,7 @@ class Setup:
         said += [f"at most {self.max_bars} bars"] if self.max_bars else []
         if self.filters:
             said += [f"let in by {', '.join(map(filter_words, self.filters))} within {self.good_for} bars"]
+        said += [f"enters by {self.entry.words}"] if self.entry else []
         return " · ".join(said)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,8 +142,9 @@ class Setup:
         }
         costs = {f.name: getattr(self.fills, f.name) for f in fields(self.fills)}
         paid = {f.name: _text(getattr(self.fills.commission, f.name)) for f in fields(self.fills.commission)}
+        entry = asdict(self.entry) if self.entry else None
         chosen = [{"name": name_of(one), "params": _params(one)} for one in self.filters]
-        return plain | exits | {"fills": costs | {"commission": paid}, "filters": chosen}
+        return plain | exits | {"fills": costs | {"commission": paid}, "filters": chosen, "entry": entry}
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Setup:
@@ -136,6 +161,8 @@ class Setup:
                 amounts: dict[str, Any] = {name: _amount(name, value) for name, value in paid.items()}
                 costs["commission"] = Commission(**amounts)
             values["fills"] = FillRules(**costs)
+        if values.get("entry") is not None:
+            values["entry"] = Entry(**_known(Entry, values["entry"], "entry"))
         if "filters" in values:
             values["filters"] = tuple(_filter(one) for one in _listed(values["filters"]))
         return cls(**values)

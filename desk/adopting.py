@@ -28,9 +28,11 @@ from desk.adoptions import (
 from desk.carrying import Carrying
 from desk.choosing import Choosing
 from desk.claims import Claims
+from desk.climbing import Climbing
 from desk.looking import Look, Looking, bucket_of, end_of
 from desk.own_book import OwnBook
 from desk.records import Waiting
+from desk.rungs import Bounds, Rung, Stage, Why, bounds_of, keep_step, stage_of
 from desk.sending import cancel
 from desk.submit import done, refused
 from desk.ticket import TicketFault, text
@@ -56,7 +58,9 @@ class Adopting:
     def __init__(self, tools: Tools, claims: Claims) -> None:
         self._tools = tools
         self.looking, self._carrying = Looking(tools), Carrying(tools, claims)
+        self.climbing = Climbing(tools, self, self._too_much)
         self._books: dict[str, OwnBook] = {}
+        self._stages: dict[str, Stage] = {}
         self._known: list[Adoption] | None = None
         self._todo: dict[tuple[str, str], BarDecision] = {}
 
@@ -74,9 +78,13 @@ class Adopting:
             )
         if said := await self._too_much(wish):
             return refused(said)
+        research = self._tools.place.needs_arming or self._tools.risk.limits.backtest_before_paper
         with self._tools.write() as write:
             keep(write, wish, State.WORKING, reason="adopted", actor=actor)
             said = f"{wish.label} trades from the next closed bar on, in account {wish.account} with {_money(wish)}."
+            if research:
+                keep_step(write, wish, Rung.RESEARCH, Why.ADOPTED, reason="adopted", actor=actor)
+                said = f"{wish.label} is in research from the next closed bar on: it is asked, and nothing is ordered."
             answer = done(f"{said}{self._warned(wish)}", adoption=wish.id)
             write.answer_command(waiting.command.key, answer, actor=actor)
         self._known = None
@@ -88,7 +96,7 @@ class Adopting:
         if one is None:
             known = ", ".join(each.id for each in self.working()) or "none"
             return refused(f"No strategy at work is called {id_!r}: there are {known}.")
-        await self._take_entries_away(one, actor)
+        await self.take_entries_away(one, actor, f"{one.label} is retired", one.symbols)
         held = {s: own for s in one.symbols if (own := self._book(one).refresh(self._tools.reader).own(s))}
         left = ", ".join(f"{own.normalize():f} {symbol}" for symbol, own in held.items())
         stays = f" What it holds stays, under its stops, and is yours now: {left}." if left else ""
@@ -102,10 +110,23 @@ class Adopting:
     def working(self) -> list[Adoption]:
         """Every strategy at work, paused ones too."""
         if self._known is None:
-            self._known = adoptions(self._tools.reader)
+            self._known, reader = adoptions(self._tools.reader), self._tools.reader
+            live = self._tools.place.needs_arming
+            self._stages = {one.id: stage_of(reader, one, live=live) for one in self._known}
+            for one in self._known:
+                self.climbing.remember(one, self._stages[one.id])
             found = [acted(self._tools.reader, one.id, s) for one in self._known for s in one.symbols]
             self._todo = {(d.adoption, d.symbol): d for d in found if d is not None and d.done is Done.ORDERED}
         return self._known
+
+    def stage(self, one: Adoption) -> Stage:
+        """The rung it is on."""
+        self.working()
+        return self._stages[one.id]
+
+    def changed(self) -> None:
+        """Somebody's state or rung is another one now."""
+        self._known = None
 
     # Each turn
 
@@ -124,6 +145,7 @@ class Adopting:
     async def close(self) -> None:
         """Nothing goes on beside the turns."""
         await self.looking.close()
+        await self.climbing.close()
 
     async def _each(self, work: Callable[[Adoption], Awaitable[None]]) -> None:
         """Each for itself: a fault of one stops neither another nor the turn, which has stops to mind."""
@@ -155,6 +177,7 @@ class Adopting:
         if one.state is State.WORKING and (look := await self.looking.take(one)) is not None:
             one = self._look(one, look)
         await self._carry(one)
+        await self.climbing.night(one)
 
     def _look(self, one: Adoption, look: Look) -> Adoption:
         """Write down what was decided; the adoption as it is then."""
@@ -166,7 +189,8 @@ class Adopting:
         book, reader = self._book(one).refresh(self._tools.reader), self._tools.reader
         prices = {s: price for s in one.symbols if (price := self._tools.facts.price(s)) is not None}
         moments = {symbol: self._market_now(symbol) for symbol in one.symbols}
-        chosen = Choosing(reader, one, book, self._taken(one, book), prices).choose(look.seen, moments)
+        choosing = Choosing(reader, one, book, self._taken(one, book), prices, self._bounds(one))
+        chosen = choosing.choose(look.seen, moments)
         with self._tools.write() as write:
             for decision, signal in chosen:
                 decide(write, decision, signal)
@@ -188,7 +212,8 @@ class Adopting:
             decision = self._todo.get((one.id, symbol))
             if decision is None:
                 continue
-            if await self._carrying.step(one, decision, self._book(one), self._market_now(symbol)):
+            book, now = self._book(one), self._market_now(symbol)
+            if await self._carrying.step(one, decision, book, now, self._bounds(one)):
                 del self._todo[one.id, symbol]
 
     def _pause(self, one: Adoption, reason: str) -> None:
@@ -202,6 +227,12 @@ class Adopting:
 
     def _book(self, one: Adoption) -> OwnBook:
         return self._books.setdefault(one.id, OwnBook(one))
+
+    def _bounds(self, one: Adoption) -> Bounds:
+        """What its rung lets it open at this moment."""
+        stage = self.stage(one)
+        equity = equity_of(self._tools, one.account) if stage.live else None
+        return bounds_of(stage, self._tools.risk.limits, equity) if stage.live else Bounds(stage)
 
     def _market_now(self, symbol: str) -> datetime:
         """The moment the market's prices are of: earlier than ours where they come late."""
@@ -225,11 +256,13 @@ class Adopting:
         behind = forming / 1e9 - last.timestamp()
         return 0 < behind <= one.tf.seconds
 
-    async def _take_entries_away(self, one: Adoption, actor: str) -> None:
+    async def take_entries_away(self, one: Adoption, actor: str, why: str, symbols: Iterable[str]) -> None:
+        """Cancel its entries in these symbols that are on their way."""
+        theirs = set(symbols)
         for order in self._tools.reader.open_orders(one.account):
-            mine = order.request.signal_id and order.request.symbol in one.symbols
+            mine = order.request.signal_id and order.request.symbol in theirs
             if mine and order.request.purpose is Purpose.ENTRY and order.status in AT_BROKER:
-                await cancel(self._tools, order, reason=f"{one.label} is retired", actor=actor)
+                await cancel(self._tools, order, reason=why, actor=actor)
 
     def _forget(self, one: Adoption) -> None:
         self._known = None
@@ -237,15 +270,13 @@ class Adopting:
         self._carrying.forget(one)
         self._books.pop(one.id, None)
         self._todo = {key: decision for key, decision in self._todo.items() if key[0] != one.id}
-        for about in (f"candles {one.id}", f"paused {one.id}", *(f"strategy {one.id} {s}" for s in one.symbols)):
+        kinds = ("candles", "paused", "drift", "replay")
+        for about in (*(f"{kind} {one.id}" for kind in kinds), *(f"strategy {one.id} {s}" for s in one.symbols)):
             self._tools.clear(about)
 
     # What may be adopted
 
     def _barred(self) -> str:
-        place = self._tools.place
-        if place.needs_arming:
-            return f"Strategies are adopted on paper desks only, for now: this desk is {place.words}."
         return "" if self._tools.facts.bars is not None else "This desk has no candles to ask a strategy about."
 
     def _read(self, payload: dict[str, Any], actor: str, key: str) -> Adoption:
@@ -258,14 +289,16 @@ class Adopting:
         build(find(name), params)
         interval = timeframe(text(payload, "interval")).name
         setup = _kept_by_the_desk(Setup.of(payload.get("setup") or {}))
-        account = str(payload.get("account") or "") or self._first_account()
+        account = str(payload.get("account") or "") or self._usual_account()
         if account not in {info.name for info in self._tools.reader.accounts()}:
             raise TicketFault(f"no account is called {account!r}")
         symbols, now = _symbols(payload.get("symbols")), self._tools.now()
         return Adoption(id_of(key), account, name, params, symbols, interval, setup, actor, now)
 
-    def _first_account(self) -> str:
-        return next((info.name for info in self._tools.reader.accounts()), "")
+    def _usual_account(self) -> str:
+        """The one that is picked; on paper the first."""
+        reader = self._tools.reader
+        return reader.arming().account or next((info.name for info in reader.accounts()), "")
 
     async def _too_much(self, wish: Adoption) -> str:
         """Why every entry of it would be refused under the limits; '' where it need not be."""
@@ -276,6 +309,8 @@ class Adopting:
             return ""
         share = setup.fraction if setup.sizing == "equity" else setup.max_position_pct / 100
         order = Decimal(str(setup.cash * min(share, setup.leverage)))
+        if self._tools.place.needs_arming:
+            order = min(order, equity * Decimal(str(limits.max_live_position_pct)) / 100)
         most = min(equity * Decimal(str(limits.max_position_pct)) / 100, Decimal(str(limits.max_notional)))
         if order <= most:
             return ""

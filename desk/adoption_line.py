@@ -12,12 +12,23 @@ from typing import Any
 
 from backtest import command
 from desk.adoptions import Adoption, decisions, history
+from desk.ladder import Standing, standing
 from desk.own_book import OwnBook
+from desk.place import Place
 from desk.reader import Reader
+from domain.clock import Clock
+from domain.commands import Kind
 from domain.params import params_of
 
 CASH = 10_000.0
 _OTHERWISE = {"--symbols": "--symbol"}
+_STEPS = {
+    "retire": Kind.RETIRE,
+    "promote": Kind.PROMOTE,
+    "demote": Kind.DEMOTE,
+    "pause": Kind.PAUSE_STRATEGY,
+    "resume": Kind.RESUME_STRATEGY,
+}
 
 
 def wish(name: str, rest: Sequence[str]) -> dict[str, Any]:
@@ -46,6 +57,34 @@ def _params(made: Any) -> dict[str, Any]:
     return {name: getattr(made, name) for name in params_of(type(made))}
 
 
+def asked_of(given: argparse.Namespace) -> tuple[Kind, dict[str, Any]] | None:
+    """The command that these arguments ask for of a strategy at work; None for none."""
+    for name, kind in _STEPS.items():
+        if found := getattr(given, name):
+            more = {"symbol": given.only} if kind is Kind.PROMOTE and given.only else {}
+            return kind, {"id": found, **more}
+    return None
+
+
+def ladder(place: Place, reader: Reader, clock: Clock, found: Sequence[Adoption]) -> str:
+    """Where each of them stands, what is met and what is missing for the next rung, and how it came there."""
+    told = (standing(place, reader, clock, one) for one in found)
+    return "\n".join(line for one in told for line in _rung_lines(one)) or "no strategy is at work on this desk"
+
+
+def _rung_lines(one: Standing) -> list[str]:
+    lines = [f"{one.adoption.id}  {one.rung} since {one.stage.since:%Y-%m-%d %H:%M} UTC  {one.adoption.label}"]
+    lines += [f"    bound     {said}" for said in one.caps]
+    if one.toward is not None:
+        where = "" if one.next is not None else ", where orders leave this machine"
+        enforced = "needs" if one.bound else "would do well with"
+        lines.append(f"    next      {one.toward}{where}, which {enforced}:")
+        lines += [f"    [{'x' if need.done else ' '}] {need.name:<12} {need.said}" for need in one.needs]
+    steps = [step for step in one.history if step.night is None]
+    lines += [f"    {step.at:%Y-%m-%d}  {step.why} to {step.rung} by {step.actor}: {step.reason}" for step in steps]
+    return [*lines, *([f"    night     {one.night.words}"] if one.night is not None else [])]
+
+
 def listed(reader: Reader, found: Sequence[Adoption]) -> str:
     """Each strategy at work in a few lines."""
     return "\n".join(line for one in found for line in _lines(reader, one)) or "no strategy is at work on this desk"
@@ -70,9 +109,15 @@ def _lines(reader: Reader, one: Adoption) -> list[str]:
 def add_to(parser: argparse.ArgumentParser) -> None:
     """What the engine's command line has for it."""
     parser.add_argument(
-        "--adopt", metavar="NAME", help="let a strategy trade on paper; then as for backtester.py, --cash its money"
+        "--adopt", metavar="NAME", help="put a strategy to work; then as for backtester.py, --cash its money"
     )
     parser.add_argument(
         "--retire", metavar="ID", help="let a strategy at work go; what it holds stays, under its stops"
     )
     parser.add_argument("--adopted", action="store_true", help="the strategies at work")
+    parser.add_argument("--promote", metavar="ID", help="up to the next rung of the ladder (docs/ladder.md)")
+    parser.add_argument("--only", metavar="SYMBOL", help="with --promote: the one symbol it trades small")
+    parser.add_argument("--demote", metavar="ID", help="down a rung; what it holds stays, under its stops")
+    parser.add_argument("--pause", metavar="ID", help="ask it no more until it is resumed")
+    parser.add_argument("--resume", metavar="ID", help="ask it again")
+    parser.add_argument("--ladder", metavar="ID", nargs="?", const="", help="where it stands and what is missing")

@@ -33,10 +33,11 @@ ADD_ADOPTION, ADD_DECISION = sa.insert(_adoption), sa.insert(_decision)
 ADOPTIONS = sa.select(_adoption).order_by(_adoption.c.seq)
 HISTORY = sa.select(_adoption).where(_adoption.c.id == sa.bindparam("of_id")).order_by(_adoption.c.seq)
 _of = (_decision.c.adoption == sa.bindparam("of_id"), _decision.c.symbol == sa.bindparam("of_symbol"))
+SINCE_BAR = sa.select(_decision).where(*_of, _decision.c.bar_time >= sa.bindparam("first")).order_by(_decision.c.seq)
 DECISIONS = sa.select(_decision).where(*_of).order_by(_decision.c.seq.desc()).limit(sa.bindparam("most"))
 ACTED = (
     sa.select(_decision)
-    .where(*_of, _decision.c.done.in_(["ordered", "not ours", "too small"]))
+    .where(*_of, _decision.c.done.in_(["ordered", "not ours", "too small", "shadow"]))
     .order_by(_decision.c.seq.desc())
     .limit(1)
 )
@@ -50,7 +51,7 @@ COUNT = sa.select(sa.func.count().label("orders")).select_from(_made_by.subquery
 
 
 class State(StrEnum):
-    """PAUSED by a fault of the strategy's own; RETIRED for good."""
+    """PAUSED by a fault of the strategy's own, which the engine says, or by a person; RETIRED for good."""
 
     WORKING = "working"
     PAUSED = "paused"
@@ -59,11 +60,13 @@ class State(StrEnum):
 
 class Done(StrEnum):
     """What became of a bar: a changed wish became orders, or could not (`not ours`: a person's position stands there;
-    `too small`: less than one lot); the wish was as before; the bar was seen too late; the strategy failed."""
+    `too small`: less than one lot; `shadow`: it stands where nothing is ordered); the wish was as before; the bar was
+    seen too late; the strategy failed."""
 
     ORDERED = "ordered"
     NOT_OURS = "not ours"
     TOO_SMALL = "too small"
+    SHADOW = "shadow"
     HELD = "as before"
     MISSED = "missed"
     FAULT = "failed"
@@ -129,8 +132,8 @@ class Said(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class BarDecision:
     """What was made of one closed bar. `exposure` None where none could be had; `held` what the strategy held of its
-    own then, `wanted` what it shall hold, both below zero when short; `state`: where its filters stand after the bar;
-    `verdicts`: what each of them said where the strategy wanted in."""
+    own then, `wanted` what it shall hold (a shadow: would hold), both below zero when short; `state`: where its
+    filters stand after the bar; `verdicts`: what each of them said where the strategy wanted in."""
 
     adoption: str
     symbol: str
@@ -191,6 +194,11 @@ def history(reader: Reader, adoption: str) -> list[tuple[datetime, State, str, s
 def decisions(reader: Reader, adoption: str, symbol: str, most: int = 1) -> list[BarDecision]:
     """The newest decisions on a symbol's bars, newest first."""
     return [_decision_of(row) for row in reader.rows(DECISIONS, of_id=adoption, of_symbol=symbol, most=most)]
+
+
+def since_bar(reader: Reader, adoption: str, symbol: str, first: datetime) -> list[BarDecision]:
+    """The decisions on a symbol's bars from the one that opened at `first` on, oldest first."""
+    return [_decision_of(r) for r in reader.rows(SINCE_BAR, of_id=adoption, of_symbol=symbol, first=first)]
 
 
 def acted(reader: Reader, adoption: str, symbol: str) -> BarDecision | None:

@@ -111,6 +111,10 @@ class Register(Protocol):
         """Who stands behind a reference that was used `age` ago; None where its sign-in is over or never was."""
         ...
 
+    def was(self, actor: str, age: timedelta) -> Known | None:
+        """Who stood behind it then, though the sign-in may be over by now."""
+        ...
+
     def role_of(self, name: str) -> Role | None:
         """The role of an account in use; None for every other name."""
         ...
@@ -138,11 +142,13 @@ class Authority:
 
     def rule(self, actor: str, kind: Kind, age: timedelta = NOW) -> Ruling:
         """Whether `actor` may have `kind` done, which was asked `age` ago. It never raises: what cannot be looked up is
-        refused."""
+        refused, unless it stops the desk and somebody signed in asks."""
         try:
             return self._rule(actor, kind, age)
         except Exception as error:  # noqa: BLE001 - whatever broke, it is refused
             _log.exception("who asks for %s cannot be looked up", kind)
+            if kind in STOPS and all(actor.partition("/")):  # a desk that trades on is worse than one that was stopped
+                return Ruling(True, name_of(actor))
             said = str(error) if isinstance(error, DeskError) else "the engine's log says why"
             return Ruling(False, name_of(actor), f"Who asks cannot be looked up, so nothing is done: {said}")
 
@@ -179,6 +185,8 @@ class Authority:
         if actor == LOCAL_OWNER:
             return _granted(False, name, kind, "this desk has accounts. Sign in under one's own name.")
         known = register.of_actor(actor, age)
+        if known is None and kind in STOPS:
+            known = register.was(actor, age)  # who stops the desk and signs out has stopped it
         if known is None:
             return _granted(False, name, kind, "that sign-in is over. Sign in and ask again.")
         if kind not in MAY[known.role]:

@@ -12,12 +12,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from backtest import sizing
+from backtest.setup import Entry
 from desk.adoptions import Adoption, BarDecision, State
 from desk.claims import Claims
 from desk.closing import order_id_of
+from desk.entering import as_asked, chases, entered, entries, take_back
 from desk.looking import in_time_until
 from desk.lookups import freed
 from desk.own_book import OwnBook
+from desk.rungs import Bounds
 from desk.sending import cancel
 from desk.submit import decision as decided
 from desk.submit import review, submit
@@ -35,8 +38,6 @@ from risk_manager import Denied
 ZERO = Decimal(0)
 CLOSE_AGAIN = timedelta(seconds=30)
 MOST_REASON = 200
-# Never at the broker: nobody stands for it any more, so that it may be asked for anew.
-_NEVER_SENT = frozenset({Status.LAPSED, Status.NOT_PLACED})
 
 
 @dataclass(slots=True)
@@ -47,14 +48,18 @@ class Carrying:
     claims: Claims
     _closed_at: dict[str, datetime] = field(default_factory=dict)
 
-    async def step(self, adoption: Adoption, decision: BarDecision, book: OwnBook, market_now: datetime) -> bool:
-        """The next step of a decision; True once nothing is left to do about it."""
+    async def step(
+        self, adoption: Adoption, decision: BarDecision, book: OwnBook, market_now: datetime, bounds: Bounds
+    ) -> bool:
+        """The next step of a decision; True once nothing is left to do about it. `bounds` are those of the moment: the
+        rung may have changed since it was made."""
         what, key = instrument(decision.symbol), (adoption.account, decision.symbol)
         orders = self.tools.reader.orders_of_signal(decision.signal_id)
         if any(order.status in OPEN for order in orders):
+            await self._take_back(adoption, orders)
             return False
         own = book.refresh(self.tools.reader).own(what.symbol)
-        less, more = _to_do(own, decision, orders)
+        less, more = _to_do(own, decision, orders, adoption.setup.entry)
         if not less and not more:
             self._let_go(adoption, decision)
             return True
@@ -67,7 +72,7 @@ class Carrying:
             await self._close(adoption, decision, key, own, less, orders)
             return False
         self._let_go(adoption, decision)
-        return await self._open(adoption, decision, book, more, orders, market_now)
+        return await self._open(adoption, decision, book, more, orders, market_now, bounds)
 
     # What closes
 
@@ -147,10 +152,13 @@ class Carrying:
         more: Decimal,
         orders: list[Order],
         market_now: datetime,
+        bounds: Bounds,
     ) -> bool:
         late = market_now >= in_time_until(decision.symbol, adoption.tf, decision.bar_time)
         if late or adoption.state is not State.WORKING:
             why = "the next bar has closed: it came too late" if late else f"it is {adoption.state}"
+            return self._refuse(adoption, decision, more, orders, f"{why}; nothing was sent.")
+        if why := bounds.why_not(decision.symbol):
             return self._refuse(adoption, decision, more, orders, f"{why}; nothing was sent.")
         if book.foreign(decision.symbol) or self._ordered(adoption.account, decision.symbol):
             return self._refuse(adoption, decision, more, orders, f"The position in {decision.symbol} is not ours.")
@@ -158,16 +166,27 @@ class Carrying:
         if quote is None or not self._fresh(quote):
             return False
         quantity = self._affordable(adoption, book, decision, more, quote)
+        if (most := bounds.most(decision.symbol, quote.last)) is not None:
+            quantity = min(quantity, most - abs(book.own(decision.symbol)))
         if quantity <= 0:
-            return self._refuse(adoption, decision, more, orders, "What is left of its money does not carry one lot.")
+            why = "What is left of its money, or its rung, does not carry one lot."
+            return self._refuse(adoption, decision, more, orders, why)
+        request = as_asked(_entry(adoption, decision, quantity), adoption.setup.entry, orders, quote)
+        if request is None:
+            return False
         order = await submit(
             self.tools,
-            _entry(adoption, decision, quantity),
+            request,
             actor=adoption.actor,
             order_id=_order_id(adoption, decision, "open", _entries(orders)),
             parent=orders[0].id if orders else "",  # what this very decision closed is no order too many
         )
         return order.status not in OPEN
+
+    async def _take_back(self, adoption: Adoption, orders: list[Order]) -> None:
+        """A limit entry that has waited long enough; at HALT nothing is asked."""
+        if self.tools.reader.trading_state().state is not TradingState.DISABLED:
+            await take_back(self.tools, orders, adoption.setup.entry, self.tools.now())
 
     def _refuse(
         self, adoption: Adoption, decision: BarDecision, quantity: Decimal, orders: list[Order], why: str
@@ -237,7 +256,7 @@ class Carrying:
         return bool(found)
 
 
-def _to_do(own: Decimal, decision: BarDecision, orders: list[Order]) -> tuple[Decimal, Decimal]:
+def _to_do(own: Decimal, decision: BarDecision, orders: list[Order], how: Entry | None) -> tuple[Decimal, Decimal]:
     """How much is to be closed and how much to be opened, of which the first comes first. An entry is made once, and
     only from what the decision was made on: what was stopped out meanwhile is not bought again."""
     wanted, held = decision.wanted, decision.held
@@ -245,9 +264,10 @@ def _to_do(own: Decimal, decision: BarDecision, orders: list[Order]) -> tuple[De
         return abs(own), ZERO
     if own and abs(own) > abs(wanted):
         return abs(own) - abs(wanted), ZERO
-    entered = any(o.request.purpose is Purpose.ENTRY and o.status not in _NEVER_SENT for o in orders)
+    if chases(orders, how):  # a part of the limit order may have filled
+        return ZERO, abs(wanted) - abs(own)
     turned = held * wanted <= 0 and own == 0
-    if entered or not (turned or own == held):
+    if entered(orders, how) or not (turned or own == held):
         return ZERO, ZERO
     return ZERO, abs(wanted) - abs(own)
 
@@ -266,7 +286,7 @@ def _entry(adoption: Adoption, decision: BarDecision, quantity: Decimal) -> Orde
 
 
 def _entries(orders: list[Order]) -> int:
-    return sum(order.request.purpose is Purpose.ENTRY for order in orders)
+    return len(entries(orders))
 
 
 def _order_id(adoption: Adoption, decision: BarDecision, leg: str, number: int) -> str:

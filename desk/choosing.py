@@ -24,6 +24,7 @@ from desk.following import Seen
 from desk.looking import end_of, in_time_until
 from desk.own_book import OwnBook
 from desk.reader import Reader
+from desk.rungs import CUT, Bounds
 from domain.instruments import instrument
 from domain.signals import Signal
 from filters.base import START, State, step
@@ -56,13 +57,14 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Choosing:
     """Decides for one adoption by its `book`, the symbols somebody else holds or orders (`taken`), and the last
-    `prices` of what was not looked at."""
+    `prices` of what was not looked at. `bounds`: what its rung lets it open, and how much of it."""
 
     reader: Reader
     adoption: Adoption
     book: OwnBook
     taken: frozenset[str]
     prices: Mapping[str, Decimal]
+    bounds: Bounds
 
     def choose(self, seen: Mapping[str, Seen], now: Mapping[str, datetime]) -> list[Chosen]:
         """A decision for each bar of each symbol that has none yet, oldest first. `now` is the market's moment by
@@ -88,9 +90,21 @@ class Choosing:
             yield self._newest(symbol, bars[-1], seen, marks, asked)
 
     def _state(self, symbol: str) -> State:
-        """Where the filters stood after the last bar that was decided."""
+        """Where the filters stood after the last bar that was decided; a step up begins anew."""
         last = next(iter(decisions(self.reader, self.adoption.id, symbol)), None)
-        return last.state if last is not None and last.state is not None else START
+        return last.state if last is not None and last.state is not None and not self._before(last) else START
+
+    def _before(self, decision: BarDecision) -> bool:
+        """Whether it was made before the strategy might open anything in its symbol, which it may by now."""
+        began = self.bounds.stage.began.get(decision.symbol)
+        return began is not None and (decision.at is None or decision.at < began)
+
+    def _stood(self, symbol: str, own: Decimal) -> float | None:
+        """What it last stood for; None where it begins anew with something left of its own."""
+        before = acted(self.reader, self.adoption.id, symbol)
+        if before is None or self._before(before):
+            return None if own else 0.0
+        return before.exposure or 0.0
 
     def _let_in(self, seen: Seen, bar: datetime, before: State) -> Asked:
         """What the filters leave of the wish of a bar."""
@@ -121,13 +135,11 @@ class Choosing:
     def _newest(self, symbol: str, bar: datetime, seen: Seen, marks: Mapping[str, Decimal], asked: Asked) -> Chosen:
         wish, own = asked.wish, self.book.own(symbol)
         filtered: dict[str, Any] = {"state": asked.after, "verdicts": asked.said}
-        before = acted(self.reader, self.adoption.id, symbol)
-        stood = before.exposure if before is not None and before.exposure is not None else 0.0
-        if not abs(wish - stood) > CLOSE_ENOUGH:
+        stood = self._stood(symbol, own)
+        if stood is not None and not abs(wish - stood) > CLOSE_ENOUGH:
             said = f"{asked.words}Wants {wish:+.4g}, as before. {seen.why}"[:MOST_SAID]
             return BarDecision(self.adoption.id, symbol, bar, wish, Done.HELD, said, own, own, **filtered), None
-        wanted = self._sized(symbol, wish, seen, marks)
-        done, said, wanted = self._allowed(symbol, wish, own, wanted)
+        done, said, wanted = self._decided(symbol, wish, own, seen, marks)
         stop, target = self._exits(symbol, wish, own, wanted, seen)
         signal = Signal(
             symbol, bar, wish, float(seen.wanted.confidence[-1]), self.adoption.source, seen.why[:MOST_SAID]
@@ -145,6 +157,25 @@ class Choosing:
             return ZERO
         lots = lots_wanted(setup, wish, float(equity), seen.close, seen.ranges, float(lot))
         return int(lots) * lot * (1 if wish > 0 else -1)
+
+    def _decided(
+        self, symbol: str, wish: float, own: Decimal, seen: Seen, marks: Mapping[str, Decimal]
+    ) -> tuple[Done, str, Decimal]:
+        """What becomes of a changed wish, in words, and what it shall hold: no more than its rung allows."""
+        sized = self._sized(symbol, wish, seen, marks)
+        if why := self.bounds.why_not(symbol):
+            return _shadowed(own, sized, why)
+        within = self._within(symbol, own, sized, Decimal(str(seen.close)))
+        done, said, wanted = self._allowed(symbol, wish, own, within)
+        return done, f"{CUT}, from {sized.normalize():f}: {said}" if within != sized else said, wanted
+
+    def _within(self, symbol: str, own: Decimal, sized: Decimal, price: Decimal) -> Decimal:
+        """No more than its rung allows, but for what it holds already: a bound closes nothing."""
+        most = self.bounds.most(symbol, price)
+        if most is None:
+            return sized
+        held = abs(own) if own * sized > 0 else ZERO
+        return min(abs(sized), max(most, held)) * (1 if sized > 0 else -1)
 
     def _allowed(self, symbol: str, wish: float, own: Decimal, wanted: Decimal) -> tuple[Done, str, Decimal]:
         """What becomes of it, in words; what a person holds or orders in the symbol stands in the way of opening."""
@@ -166,6 +197,14 @@ class Choosing:
         setup, side = self.adoption.setup, 1.0 if wish > 0 else -1.0
         stop = _exit_price(symbol, setup.stop, seen, -side)
         return stop, _exit_price(symbol, setup.target, seen, side)
+
+
+def _shadowed(own: Decimal, sized: Decimal, why: str) -> tuple[Done, str, Decimal]:
+    """Where nothing may be opened: what it holds of its own still shrinks as it wishes; all else is only written."""
+    kept = ZERO if own * sized <= 0 else min(own, sized, key=abs)
+    if kept != own:
+        return Done.ORDERED, f"from {own.normalize():f} to {kept.normalize():f}; {why}, so nothing is opened.", kept
+    return Done.SHADOW, f"would hold {sized.normalize():f}; {why}, so nothing is ordered.", sized
 
 
 def lots_wanted(

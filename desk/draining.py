@@ -18,7 +18,7 @@ log = logging.getLogger("engine")
 MAY_WAIT = timedelta(seconds=20)
 MOST_COMMANDS = 50
 # Kill commands first, then what looks or undoes: a stop never waits behind a purchase.
-_FIRST = {Kind.KILL: 0, Kind.CANCEL_ALL: 1, Kind.CANCEL: 2}
+_FIRST = {Kind.KILL: 0, Kind.CANCEL_ALL: 1, Kind.CANCEL: 2, Kind.PAUSE_STRATEGY: 3, Kind.DEMOTE: 3}
 _SENDING = frozenset({Kind.CHANGE, Kind.CLOSE, Kind.PLACE})
 _AT_BROKER = _SENDING | {Kind.PREVIEW, Kind.PROTECT, Kind.CANCEL, Kind.CANCEL_ALL}
 

@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -64,16 +64,20 @@ _WAITING = {
 }
 
 
+def _told_nobody(symbols: Iterable[str]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an engine is put together from. `poll_s` is how often the prices are worth asking for; `session` the
-    broker's sign-in, where there is one."""
+    """What an engine is put together from. `poll_s` is how often the prices are worth asking for; `needs` is told
+    which symbols' prices come before all others'; `session` is the broker's sign-in, where there is one."""
 
     place: Place
     clock: Clock
     broker: Broker
     facts: Facts
     poll_s: float = 1.0
+    needs: Callable[[Iterable[str]], None] = _told_nobody
     where: str = "process"
     machine_clock: Clock = SystemClock()  # noqa: RUF009 - it has no state
     ids: Callable[[], str] = random_id
@@ -299,8 +303,10 @@ class Engine:
             return
         self._asked_prices = now
         tools = self.tools
-        before = {symbol: tools.facts.price(symbol) for symbol in self._needed()}
-        newer = await tools.facts.refresh(self._needed() | self._wished() | self._desk.strategies.symbols())
+        needed = self._needed()
+        self.parts.needs(needed)
+        before = {symbol: tools.facts.price(symbol) for symbol in needed}
+        newer = await tools.facts.refresh(needed | self._wished() | self._desk.strategies.symbols())
         for symbol, price in before.items():
             if tools.broker.polled and _jumped(price, tools.facts.price(symbol)):
                 tools.doubt(symbol)

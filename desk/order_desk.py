@@ -31,7 +31,9 @@ from domain.errors import DeskError, LeaseHeld, LedgerBusy
 
 STALE_AFTER = timedelta(seconds=90)
 # What may still be done however long it waited for an engine: it stops or undoes.
-NEVER_STALE = frozenset({Kind.KILL, Kind.CANCEL, Kind.CANCEL_ALL, Kind.DISARM, Kind.RETIRE})
+NEVER_STALE = frozenset(
+    {Kind.KILL, Kind.CANCEL, Kind.CANCEL_ALL, Kind.DISARM, Kind.RETIRE, Kind.DEMOTE, Kind.PAUSE_STRATEGY}
+)
 
 Handler = Callable[[Waiting], Awaitable[Answer | None]]
 
@@ -66,6 +68,10 @@ class OrderDesk:
             Kind.SETTLE: deciding.settle,
             Kind.ADOPT: self.strategies.adopt,
             Kind.RETIRE: self.strategies.retire,
+            Kind.PROMOTE: self.strategies.climbing.promote,
+            Kind.DEMOTE: self.strategies.climbing.demote,
+            Kind.PAUSE_STRATEGY: self.strategies.climbing.pause,
+            Kind.RESUME_STRATEGY: self.strategies.climbing.resume,
         }
 
     @property

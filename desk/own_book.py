@@ -6,7 +6,7 @@ closes is taken from a person's shares first, then from the strategy's. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,12 @@ from desk.reader import Reader
 
 ZERO = Decimal(0)
 _FILLS = (
-    sa.select(schema.fill, sa.func.coalesce(schema.signal.c.source, "").label("source"))
+    sa.select(
+        schema.fill,
+        sa.func.coalesce(schema.signal.c.source, "").label("source"),
+        sa.func.coalesce(schema.orders.c.purpose, "").label("purpose"),
+        sa.func.coalesce(schema.orders.c.signal_id, "").label("signal_id"),
+    )
     .select_from(
         schema.fill.outerjoin(schema.orders, schema.fill.c.order_id == schema.orders.c.id).outerjoin(
             schema.signal,
@@ -70,11 +75,17 @@ class OwnBook:
     lines: dict[str, Line] = field(default_factory=dict)
 
     def refresh(self, reader: Reader) -> OwnBook:
+        for _ in self.rows(reader):
+            pass
+        return self
+
+    def rows(self, reader: Reader) -> Iterator[tuple[str, Line, Any]]:
+        """`refresh`, fill by fill: the symbol, its line as it is after the fill, and the fill's row."""
         for symbol in self.adoption.symbols:
             line = self.lines.setdefault(symbol, Line())
             for row in reader.rows(_FILLS, of_account=self.adoption.account, of_symbol=symbol, after=line.seq):
                 line.take(row, self.adoption.source)
-        return self
+                yield symbol, line, row
 
     def own(self, symbol: str) -> Decimal:
         """What it holds of its own, below zero when short."""

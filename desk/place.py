@@ -16,7 +16,8 @@ from settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A desk's addresses. `name` names its files; `words` is how every page calls it; `tone` colours it."""
+    """A desk's addresses. `name` names its files; `words` is how every page calls it; `tone` colours it;
+    `paper_url` is the ledger of the paper desk over the same prices, `research_url` where backtests are kept."""
 
     desk: Desk
     price_source: str
@@ -27,6 +28,8 @@ class Place:
     words: str
     tone: str
     broker: str = "paper"
+    paper_url: str = ""
+    research_url: str = ""
 
     @property
     def needs_arming(self) -> bool:
@@ -96,12 +99,20 @@ _ETRADE: dict[str, tuple[Desk, str, str, str]] = {
 
 def _at(settings: Settings, *, price_source: str, **what: Any) -> Place:
     name = settings.desk_name(price_source)
-    address = settings.database_url.replace("{desk}", name.replace("-", "_"))
+    paper = name if settings.trading == "paper" else f"paper-{price_source}"
     return Place(
         name=name,
         price_source=price_source,
-        ledger_url=address or f"sqlite:///{settings.data_dir / f'ledger-{name}.db'}",
+        ledger_url=_ledger(settings, name),
+        paper_url=_ledger(settings, paper),
+        research_url=f"sqlite:///{settings.data_dir / 'research.db'}",
         live_path=settings.live_path(price_source),
         halt_paths=(settings.data_dir / "HALT", settings.data_dir / f"HALT-{name}"),
         **what,
     )
+
+
+def _ledger(settings: Settings, name: str) -> str:
+    """Where the desk of this name keeps its ledger."""
+    address = settings.database_url.replace("{desk}", name.replace("-", "_"))
+    return address or f"sqlite:///{settings.data_dir / f'ledger-{name}.db'}"

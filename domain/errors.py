@@ -5,7 +5,8 @@ DeskError
 ├── DataError            this bar, row or file is refused; the others go on
 ├── UnknownName          a name nobody knows; the message offers the nearest
 ├── FeedUnavailable      nothing was fetched; try again later, what is kept still stands
-│   └── FeedLimit        asked for more than the source gives; ask for less
+│   ├── FeedLimit        asked for more than the source gives; ask for less
+│   └── FeedBusy         asked too often; nothing before `wait_s` seconds
 ├── BrokerUnavailable    nothing was sent; try again
 ├── SignInNeeded         a person must act
 ├── OrderRefused         the broker's final word
@@ -74,6 +75,14 @@ class FeedUnavailable(DeskError):
 
 class FeedLimit(FeedUnavailable):
     """The source does not go that far back or that fine: ask for less."""
+
+
+class FeedBusy(FeedUnavailable):
+    """The source was asked too often: not again for `wait_s` seconds, None where it named no time."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class BrokerUnavailable(DeskError):

@@ -26,6 +26,7 @@ from domain.params import build
 from filters.correlation import Correlation
 from filters.volume import Volume
 from strategies.base import find
+from streams.window import Window
 from tests.replaying import Replay, fills_of, made_bars
 
 SMA = ("sma_crossover", {"fast": 3, "slow": 8})
@@ -174,21 +175,10 @@ async def test_a_symbol_is_traded_by_one_strategy_only(replay: Replay) -> None:
     ]
 
 
-async def test_a_desk_with_real_money_adopts_nothing(replay: Replay) -> None:
-    assert replay.desk.engine is not None
-    tools = replay.desk.engine.tools
-    tools.place = dataclasses.replace(tools.place, broker="etrade", desk="live", words="LIVE")
-
-    said = replay.desk.engine._desk.strategies._barred()
-
-    assert said == "Strategies are adopted on paper desks only, for now: this desk is LIVE."
-    tools.place = dataclasses.replace(tools.place, broker="paper", desk="paper")
-
-
 async def test_a_strategy_that_fails_is_paused_and_the_desk_goes_on(
     replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(find("sma_crossover"), "stream")  # as of a file that brings none: it is asked by bars
+    monkeypatch.setattr(find("sma_crossover"), "stream", Window)  # as of a file that brings none: it is asked by bars
     adoption = await replay.adopt(*SMA, rules())
     monkeypatch.setattr(find("sma_crossover"), "target", lambda self, candles: candles["close"] * float("nan"))
 
