@@ -178,7 +178,7 @@ async def test_a_symbol_is_traded_by_one_strategy_only(replay: Replay) -> None:
 async def test_a_strategy_that_fails_is_paused_and_the_desk_goes_on(
     replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find("sma_crossover"), "stream", Window)  # as of a file that brings none: it is asked by bars
+    monkeypatch.setattr(find("sma_crossover"), "stream", lambda self: Window(self))  # as of a file that brings none
     adoption = await replay.adopt(*SMA, rules())
     monkeypatch.setattr(find("sma_crossover"), "target", lambda self, candles: candles["close"] * float("nan"))
 
