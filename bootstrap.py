@@ -145,6 +145,7 @@ def engine_parts(here: Desk, where: str) -> Parts:
         broker,
         facts,
         poll_s=here.market.poll_s,
+        needs=functools.partial(here.board.want, first=True),
         where=where,
         session=BridgedSession(session) if session is not None else None,
         authority=Authority(accounts()),
@@ -155,8 +156,8 @@ async def _quotes(here: Desk, wanted: Sequence[Instrument]) -> dict[str, Quote]:
     """What the board has of them; it asks the source at the source's own pace, for everybody at once."""
     symbols = [what.symbol for what in wanted]
     here.board.want(symbols)
-    if any(here.board.get(symbol) is None for symbol in symbols):
-        await _on_bridge(here.board.refresh())
+    if missing := [symbol for symbol in symbols if here.board.get(symbol) is None]:
+        await _on_bridge(here.board.bring(missing))
     found = {s: standing.quote for s in symbols if (standing := here.board.get(s)) is not None}
     if not found and here.board.error:
         raise FeedUnavailable(here.board.error)
@@ -235,7 +236,7 @@ async def _run_engine(here: Desk, stop: asyncio.Event) -> None:
 
 
 async def _tell_people(here: Desk, stop: asyncio.Event) -> None:
-    await notifier.Notifier(notifier.parts_of(here, place_of(here), people())).run(stop)
+    await notifier.Notifier(notifier.parts_of(here, place_of(here), people(), accounts())).run(stop)
 
 
 def fallen_back() -> str:

@@ -121,7 +121,7 @@ class Desk:
     ) -> None:
         self.settings = settings
         self.market = market or open_market(settings, clock or SystemClock())
-        self.board = QuoteBoard(self.market)
+        self.board = QuoteBoard(self.market, batch=settings.stream_batch, pause_s=settings.stream_pause_s)
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._lock = threading.Lock()
         self._files: tuple[float, int] = (float("-inf"), 0)

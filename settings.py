@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -101,6 +102,8 @@ class Settings(BaseSettings):
     candles_url: str = ""
     fetch_timeout_s: float = Field(20.0, gt=0, le=300)
     fetch_at_once: int = Field(32, ge=1, le=256)
+    stream_batch: int | None = Field(None, ge=1, le=1000)
+    stream_pause_s: float | None = Field(None, ge=0, le=60)
     chart_bars: int = Field(500, ge=50, le=1000)
     database_url: str = Field("", repr=False)
     engine: Literal["auto", "off"] = "auto"
@@ -205,7 +208,9 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return _list(value)
 
-    @field_validator("smtp_port", "smtp_security", "etrade_environment", mode="before")
+    @field_validator(
+        "smtp_port", "smtp_security", "etrade_environment", "stream_batch", "stream_pause_s", mode="before"
+    )
     @classmethod
     def _unsaid(cls, value: object, info: ValidationInfo) -> object:
         return cls.model_fields[str(info.field_name)].default if value == "" else value
@@ -349,7 +354,8 @@ def said() -> dict[str, str]:
 
 
 def doubts() -> list[str]:
-    """What may be meant otherwise in `.env`: names like ours that nobody reads, and a file that others can read."""
+    """What may be meant otherwise in `.env`: names like ours that nobody reads, a proxy that is not named, and a file
+    that others can read."""
     known = [one for name in Settings.model_fields for one in _spellings(name)]
     found = []
     for name in (name.upper() for name in _env_file()):
@@ -357,10 +363,30 @@ def doubts() -> list[str]:
         if name not in known and (near or _OURS.match(name)):
             near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             found.append(f".env says {name}, which nobody reads: is {near[0]} meant?")
+    found += _misread()
+    settings = load()
+    if settings.public_url and not settings.proxy_address:
+        found.append(
+            "PUBLIC_URL is set and PROXY_ADDRESS is not: whoever mistypes passwords counts as the proxy, so that one "
+            "stranger locks everybody out. Set PROXY_ADDRESS to the proxy's address as this desk sees it."
+        )
     path = _env_path()
     if path and os.name == "posix" and path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         found.append(f"others on this machine can read {path.name} and the keys in it: chmod 600 {path.name}")
     return found
+
+
+def _misread() -> list[str]:
+    """Lines that are none, and values in which something is put in the place of what was written."""
+    path = _env_path()
+    if not path or not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig") as opened:
+        lines = [one.original.line for one in parse_stream(opened) if one.error]
+    found = [f".env, line {line}: this is no NAME=value, so nobody reads it" for line in lines]
+    plain, file = dotenv_values(path, encoding="utf-8", interpolate=False), _env_file()
+    changed = sorted(name.upper() for name in plain if plain[name] != file.get(name))
+    return found + [f".env: the ${{…}} in {name} is replaced by what the environment says" for name in changed]
 
 
 def _spellings(name: str) -> list[str]:
@@ -384,6 +410,11 @@ def _made(values: Mapping[str, object]) -> Settings:
         return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError(WRONG + "; ".join(_line(dict(one)) for one in error.errors())) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{_env_path()}: line {line} is no UTF-8 text: save the file as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{_env_path()} cannot be read: {error.strerror or error}") from None
 
 
 def _line(wrong: Mapping[str, Any]) -> str:

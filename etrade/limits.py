@@ -49,13 +49,17 @@ LIMITS: Mapping[Module, Limit] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What is left: calls in this second and this hour; `wait_s` until the next call may go."""
+    """What is left: calls in this second and this hour; `wait_s` until the next call may go. `refusals` are E*TRADE's
+    own answers of "too much" since the start, the last one `refused_ago_s` ago."""
 
     left_in_second: int
     left_in_hour: int
     per_second: int
     per_hour: int
     wait_s: float
+    used_in_hour: int = 0
+    refusals: int = 0
+    refused_ago_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +68,8 @@ class _Bucket:
     sent: deque[float] = field(default_factory=deque)
     not_before: float = 0.0
     strikes: int = 0
+    refusals: int = 0
+    refused: float = 0.0
     urgent: int = 0
     line: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -112,6 +118,7 @@ class Limits:
         The seconds until the next call."""
         bucket, now = self._buckets[module], self._monotonic()
         bucket.strikes += 1
+        bucket.refusals, bucket.refused = bucket.refusals + 1, now
         wait_s = min(2.0 ** (bucket.strikes - 1) if wait_s is None else max(wait_s, 0.0), HOUR_S)
         bucket.not_before = max(bucket.not_before, now + wait_s)
         return bucket.not_before - now
@@ -133,6 +140,9 @@ class Limits:
             limit.per_second,
             limit.per_hour,
             wait_s,
+            len(bucket.sent),
+            bucket.refusals,
+            now - bucket.refused if bucket.refusals else None,
         )
 
     async def _wait(self, bucket: _Bucket, module: Module, *, urgent: bool) -> None:

@@ -139,6 +139,12 @@ class EtradeSession:
         return self._client is not None
 
     @property
+    def may_ask(self) -> bool:
+        """Whether this process has the ownership and a sign-in that may be used. From any thread."""
+        client = self._client
+        return client is not None and client.sign_in().usable
+
+    @property
     def client(self) -> EtradeReader:
         """The client. FeedUnavailable where another process owns it."""
         if self._client is None:

@@ -25,20 +25,22 @@ from domain import registry
 from domain.calendars import NEW_YORK, Phase
 from domain.candles import Timeframe, between, empty, nanos
 from domain.clock import Clock, monotonic
-from domain.errors import FeedLimit, FeedUnavailable, SettingsError
+from domain.errors import FeedBusy, FeedLimit, FeedUnavailable, SettingsError
 from domain.instruments import Instrument
 from domain.quotes import Quote
-from etrade.errors import EtradeError, KeyRefused, SignInAgain
+from etrade.errors import EtradeError, KeyRefused, OverLimit, SignInAgain
+from etrade.limits import HOUR_S, Budget, Module
 from etrade.market import EtradeQuote, QuoteStatus
 from etrade.session import LABELS, SIGN_IN, EtradeSession
 from etrade.tokens import TokenStore
 from etrade.transport import Transport
 from feeds._minutes import Minutes
-from feeds.base import Feed
+from feeds.base import AT_HAND, Asked, Feed, Pace
 from settings import Settings
 
 A_CALL, A_WIDE_CALL = 25, 50
 CALLS_A_SECOND = 3  # E*TRADE allows four; one is left for whoever else asks
+LIMITS = Pace(usual=A_CALL, wide=A_WIDE_CALL, most=A_WIDE_CALL, a_second=CALLS_A_SECOND, at_once=3)
 DELAY_S = 900
 MOST_SERIES = 300
 KEY_REFUSED = "E*TRADE refuses the consumer key: Settings → E*TRADE says what to do"
@@ -90,6 +92,27 @@ class EtradeFeed:
         self._past: OrderedDict[tuple[str, str], _Past] = OrderedDict()
         self._earnings: dict[str, date | None] = {}
         self._day: date | None = None
+        self._budget: tuple[Budget, float] | None = None
+
+    @property
+    def pace(self) -> Pace:
+        """E*TRADE's limits; none where nobody may ask it: signed out, or another process is the one that asks."""
+        return LIMITS if self.session.may_ask else AT_HAND
+
+    @property
+    def asked_elsewhere(self) -> bool:
+        """Whether another process asks for all."""
+        return not self.session.owner
+
+    def usage(self) -> Asked | None:
+        """Calls about prices in the last hour, whoever of this process made them; None while nothing was asked."""
+        if self._budget is None:
+            return None
+        left, then = self._budget
+        since = monotonic() - then
+        ago = None if left.refused_ago_s is None else left.refused_ago_s + since
+        waits = max(0.0, left.wait_s - since)
+        return Asked(left.used_in_hour, HOUR_S, left.per_hour, left.left_in_hour, False, left.refusals, ago, waits)
 
     @property
     def clock_note(self) -> str:
@@ -168,6 +191,8 @@ class EtradeFeed:
         earnings = any(s not in self._earnings for s in symbols)
         try:
             found = dict((await client.quotes(symbols, wide=batch > A_CALL, earnings=earnings)).by_symbol)
+        except OverLimit as error:
+            raise FeedBusy(str(error), error.wait_s) from None
         except KeyRefused as error:
             self.session.went_wrong(error)
             raise FeedUnavailable(KEY_REFUSED) from None
@@ -179,6 +204,8 @@ class EtradeFeed:
         except EtradeError as error:
             self.session.went_wrong(error)
             raise FeedUnavailable(str(error)) from None
+        finally:
+            self._budget = client.budget()[Module.MARKET], monotonic()
         if earnings:
             self._earnings |= {s: found[s].next_earnings if s in found else None for s in symbols}
         return found
@@ -254,8 +281,8 @@ class EtradeFeed:
 
 
 def batch_for(symbols: int) -> int:
-    """Symbols a call: 25, or 50 once a second's three calls are not enough."""
-    return A_CALL if symbols <= CALLS_A_SECOND * A_CALL else A_WIDE_CALL
+    """Symbols a call: what 25 hold is asked for as E*TRADE has it, more by 50."""
+    return A_CALL if symbols <= A_CALL else A_WIDE_CALL
 
 
 def calls_for(symbols: int) -> int:

@@ -33,6 +33,7 @@ from domain.errors import DataError, UnknownName
 from domain.instruments import Instrument, instrument
 from domain.quotes import Quote
 from feeds._own_file import Read, Refusal, Series, from_name, names_symbols, read
+from feeds.base import AT_HAND
 from settings import Settings
 
 TIME_RULES = (__doc__ or "").partition("How its times are read:")[2].strip()
@@ -79,6 +80,7 @@ class FilesFeed:
     label = "Your files"
     simulated = False
     poll_s = 60.0
+    pace = AT_HAND
     limits = "Your own CSV and Parquet files in data/ohlcv: as far back and as fine as they are. No live prices."
     time_rules = TIME_RULES
 

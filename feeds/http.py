@@ -5,7 +5,8 @@
 `start` and `end` are filled in as UTC, `2026-01-31T14:30:00Z`; bars that open in [start, end) are wanted. The answer
 is JSON (a list of objects, or an object of columns; either may lie under `candles` or `data`) or CSV, with time,
 open, high, low, close and volume. Times without a zone are UTC here; a date alone is a session, as in files.
-Only reads are sent, so a failed one is asked again, up to three times, each time after a longer wait.
+Only reads are sent, so a failed one is asked again, up to three times, each time after a longer wait; not where the
+server wants to be left alone for longer than ten seconds.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from yarl import URL
 
 from domain.candles import Timeframe, between, empty, ends, faults, nanos, timeframe, unclosed
 from domain.clock import Clock
-from domain.errors import DataError, FeedUnavailable, SettingsError, UnknownName
+from domain.errors import DataError, FeedBusy, FeedUnavailable, SettingsError, UnknownName
 from domain.instruments import Instrument
 from domain.quotes import Quote
+from feeds._pacing import Calls
 from feeds._tables import RawTable, TableError, candles, name_columns, read_csv, read_times, refuse_wrong_zone, to_utc
+from feeds.base import Asked, Pace
 from settings import Settings
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -49,10 +52,10 @@ _MOST_REDIRECTS = 3
 
 
 class _TryAgain(Exception):
-    """Worth another try, after `wait_s` where the server named one."""
+    """Worth another try, after `wait_s` where the server named one; `busy` where it was asked too often."""
 
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
-        self.reason, self.wait_s = reason, wait_s
+    def __init__(self, reason: str, wait_s: float | None = None, *, busy: bool = False) -> None:
+        self.reason, self.wait_s, self.busy = reason, wait_s, busy
         super().__init__(reason)
 
 
@@ -63,6 +66,7 @@ class HttpFeed:
     label = "Your own server"
     simulated = False
     poll_s = 5.0
+    pace = Pace()  # one request a symbol, a batch at a time
     limits = "Your own server (CANDLES_URL): as far back, as fine and as fresh as it answers."
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -71,6 +75,7 @@ class HttpFeed:
         self._host = URL(_fill(self._template, dict.fromkeys(_PLACES, "x"))).host
         self._timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_s)
         self._at_once = settings.fetch_at_once
+        self._calls = Calls()
         self._open: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, asyncio.Semaphore]
         ] = weakref.WeakKeyDictionary()
@@ -96,6 +101,10 @@ class HttpFeed:
             raise wrong[0]
         return {a.symbol: a for a in answers if isinstance(a, Quote)}
 
+    def usage(self) -> Asked:
+        """Requests of the last hour, those for candles too, and what the server's headers say is left."""
+        return self._calls.told()
+
     async def close(self) -> None:
         """Close the connections of this event loop; those of a loop that has ended are dropped with it."""
         session, _ = self._open.pop(asyncio.get_running_loop(), (None, None))
@@ -114,7 +123,11 @@ class HttpFeed:
         return Quote(instrument.symbol, at, Decimal(repr(float(found["close"].iloc[-1]))), self.name, volume=day)
 
     async def _fetch(self, url: URL, symbol: str) -> bytes:
-        """The body of a good answer, after at most TRIES requests. Errors name the host, never the whole address."""
+        """The body of a good answer, after at most TRIES requests. Errors name the host, never the whole address.
+        FeedBusy, and nothing sent, while a long pause lasts that the server asked for; a short one is waited for."""
+        if (left := self._calls.told().wait_s) > LONGEST_WAIT_S:
+            raise FeedBusy(f"{self._host} asks for a pause (429)", left)
+        await asyncio.sleep(left)
         session, bound = self._session()
         wait = FIRST_WAIT_S
         for attempt in range(1, TRIES + 1):
@@ -122,14 +135,18 @@ class HttpFeed:
                 async with bound:
                     return await self._once(session, url, symbol)
             except _TryAgain as error:
-                if attempt == TRIES:
-                    raise FeedUnavailable(f"{self._host}, asked for {symbol}: {error.reason}, {TRIES} times") from None
+                patient = (error.wait_s or 0.0) <= LONGEST_WAIT_S
+                if attempt == TRIES or not patient:
+                    said = f"{self._host}, asked for {symbol}: {error.reason}, {attempt} times"
+                    busy = error.busy or not patient
+                    raise (FeedBusy(said, error.wait_s) if busy else FeedUnavailable(said)) from None
                 jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
                 await asyncio.sleep(error.wait_s if error.wait_s is not None else wait * jitter)
                 wait = min(wait * 2, LONGEST_WAIT_S)
         raise AssertionError("unreachable")
 
     async def _once(self, session: aiohttp.ClientSession, url: URL, symbol: str) -> bytes:
+        self._calls.made()
         try:
             async with self._follow(session, url, symbol) as response:
                 self._judge(response, symbol)
@@ -163,14 +180,18 @@ class HttpFeed:
         raise FeedUnavailable(f"{self._host}, asked for {symbol}: redirects in a circle")
 
     def _judge(self, response: aiohttp.ClientResponse, symbol: str) -> None:
-        status = response.status
+        status, now = response.status, self.clock.now()
+        self._calls.heard(response.headers, now.timestamp())
         if status == 200:
             return
         said = f"it answered {status} {response.reason or ''}".strip()
         if status == 404:
             raise UnknownName(f"{self._host} knows no symbol {symbol} (404)")
         if status == 429 or status >= 500:
-            raise _TryAgain(said, _retry_after(response.headers.get("Retry-After"), self.clock.now()))
+            wait_s = _retry_after(response.headers.get("Retry-After"), now)
+            if status == 429:
+                self._calls.refused(wait_s)
+            raise _TryAgain(said, wait_s, busy=status == 429)
         raise FeedUnavailable(f"{self._host}, asked for {symbol}: {said}")
 
     async def _body(self, response: aiohttp.ClientResponse, symbol: str) -> bytes:
@@ -219,14 +240,14 @@ def _iso(moment: datetime) -> str:
 
 
 def _retry_after(said: str | None, now: datetime) -> float | None:
-    """The wait a server asked for, in seconds, within reason; None where it asked for none that can be read."""
+    """The wait a server asked for, in seconds; None where it asked for none that can be read."""
     if not said:
         return None
     try:
         wait = float(said) if said.strip().isdigit() else (parsedate_to_datetime(said) - now).total_seconds()
     except (TypeError, ValueError):
         return None
-    return min(max(wait, 0.0), LONGEST_WAIT_S)
+    return max(wait, 0.0)
 
 
 def _parse(data: bytes, of: Instrument, tf: Timeframe) -> pd.DataFrame:

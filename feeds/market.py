@@ -23,7 +23,7 @@ from domain.clock import Clock
 from domain.errors import DeskError
 from domain.instruments import Instrument
 from domain.quotes import Quote
-from feeds.base import Feed
+from feeds.base import Asked, Feed, Pace
 from feeds.keeper import Keeper
 from feeds.store import CandleStore, KeptSeries, Span, without
 from settings import Settings
@@ -74,6 +74,55 @@ class Stretch:
     bars: int
 
 
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """Symbols whose call failed, the seconds until they are asked for again, and what was said."""
+
+    symbols: tuple[str, ...]
+    wait_s: float
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How quotes are asked for now: so many symbols in batches, `first` of them before all others.
+
+    pause_s, round_s   from call to call; until each wanted symbol was asked for once
+    busy_s             the source asked for a pause that lasts so much longer
+    late               ticks that came after a newer one, in a minute that still formed; they widened it
+    again, closed      ticks dropped: pushed twice; of a minute that was over
+    pushes, pushed     whether the source pushes; how many symbols its line has now, 0 while it is down
+    """
+
+    wanted: int = 0
+    first: int = 0
+    batch: int = 0
+    pause_s: float = 0.0
+    round_s: float = 0.0
+    resting: tuple[Resting, ...] = ()
+    busy_s: float = 0.0
+    late: int = 0
+    again: int = 0
+    closed: int = 0
+    pushes: bool = False
+    pushed: int = 0
+    reconnects: int = 0
+    line_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a source was asked and what its limits leave; `asked` None where nobody is asked, or the feed keeps no
+    count; `elsewhere` where another process asks for all."""
+
+    label: str
+    at_hand: bool
+    a_second: float | None
+    asked: Asked | None
+    watch: Watch
+    elsewhere: bool = False
+
+
 @dataclass(slots=True)
 class _Asked:
     """The last question about the newest bars of a series, its error, and until when it is not asked again."""
@@ -93,6 +142,8 @@ class Market:
         self._flights: dict[Any, asyncio.Task[Answer]] = {}
         self._locks: dict[Any, asyncio.Lock] = {}
         self._asked: dict[tuple[str, str], _Asked] = {}
+        self.watch: Callable[[], Watch] = Watch  # the quote board puts its own here
+        self.round_s = 0.0
 
     @property
     def clock(self) -> Clock:
@@ -117,7 +168,16 @@ class Market:
 
     @property
     def poll_s(self) -> float:
-        return self.feed.poll_s
+        """How often a quote can be new: the feed's own pace, or a round of all that is wanted where that is longer."""
+        return max(self.feed.poll_s, self.round_s)
+
+    def usage(self) -> Usage:
+        """How often the source was asked, what its limits leave, and how quotes are asked for. From any thread."""
+        pace: Pace = getattr(self.feed, "pace", None) or Pace()
+        count: Callable[[], Asked | None] | None = getattr(self.feed, "usage", None)
+        asked = count() if count else None
+        elsewhere = bool(getattr(self.feed, "asked_elsewhere", False))
+        return Usage(self.label, pace.at_hand, pace.a_second, asked, self.watch(), elsewhere)
 
     @property
     def limits(self) -> str:

@@ -25,6 +25,7 @@ from domain.quotes import Bar, Quote
 from feeds import _simulated_clock as clocks
 from feeds._simulated_prices import MINUTE, Bars, Tape, tape
 from feeds._simulated_walks import CHARACTERS, Chance, Floats, key
+from feeds.base import AT_HAND
 from settings import Settings
 
 _SECOND = 1_000_000_000
@@ -47,6 +48,7 @@ class SimulatedFeed:
     label = "Simulated market"
     simulated = True
     poll_s = 1.0
+    pace = AT_HAND
     limits = "Made-up prices from 2010 on, in every timeframe, without delay: nothing here is real."
 
     def __init__(self, settings: Settings, clock: Clock) -> None:

@@ -26,9 +26,11 @@ import pandas as pd
 from domain.calendars import NEW_YORK
 from domain.candles import COLUMNS, Timeframe, between, empty, frame, nanos, resample, session_times, sift, timeframe
 from domain.clock import Clock
-from domain.errors import FeedLimit, FeedUnavailable, UnknownName
+from domain.errors import FeedBusy, FeedLimit, FeedUnavailable, UnknownName
 from domain.instruments import Instrument
 from domain.quotes import Bar, Quote
+from feeds._pacing import Calls
+from feeds.base import Asked, Pace
 from settings import Settings
 
 Download = Callable[..., "pd.DataFrame | None"]
@@ -67,6 +69,7 @@ class YahooFeed:
     label = "Yahoo Finance"
     simulated = False
     poll_s = 15.0
+    pace = Pace(a_second=1.0, at_once=2)  # Yahoo publishes no limit and refuses who hurries
     limits = (
         "Yahoo Finance, about 15 minutes late for US stocks: 1m bars of the last 30 days, 5m and 15m of 60 days, "
         "1h and 4h of 730 days, 1d from the start. Adjusted for splits, not for dividends; crypto in USD, not USDT."
@@ -78,6 +81,7 @@ class YahooFeed:
         self._cache = settings.data_dir / "yfinance"
         self._timeout = settings.fetch_timeout_s
         self._given = download
+        self._calls = Calls()
         self._closes: dict[str, tuple[int, Decimal | None]] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="yahoo")
         weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
@@ -125,6 +129,10 @@ class YahooFeed:
         made = [_quote(table, symbols[s], self.name, closes.get(s)) for s, table in reply.frames.items()]
         return {quote.symbol: quote for quote in made if quote is not None}
 
+    def usage(self) -> Asked:
+        """Requests of the last hour, one a symbol and question, those for candles too."""
+        return self._calls.told()
+
     async def close(self) -> None:
         """Let running downloads end on their own and start no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -160,12 +168,19 @@ class YahooFeed:
     async def _ask(self, symbols: list[str], **wish: Any) -> _Reply:
         """One download in a thread. FeedUnavailable where it does not come back in time."""
         loop = asyncio.get_running_loop()
+        self._calls.made(len(symbols))
         try:
             work = loop.run_in_executor(self._pool, lambda: self._download(symbols, **wish))
         except RuntimeError:  # the pool was closed
             raise FeedUnavailable("Yahoo: this source was closed") from None
         try:
-            return await asyncio.wait_for(work, self._timeout * 2)
+            reply = await asyncio.wait_for(work, self._timeout * 2)
+            if isinstance(_trouble(reply.said) if reply.said else None, FeedBusy):
+                self._calls.refused()
+            return reply
+        except FeedBusy:
+            self._calls.refused()
+            raise
         except TimeoutError:
             raise FeedUnavailable(f"Yahoo gave no answer within {self._timeout * 2:g} s: try again later") from None
 
@@ -250,7 +265,7 @@ def _trouble(said: str) -> FeedUnavailable | None:
     """The error of the whole source behind what was logged; None where it is about a symbol only."""
     low = said.lower()
     if "too many requests" in low or "rate limit" in low or "ratelimit" in low or "error 429" in low:
-        return FeedUnavailable("Yahoo asks for a pause (too many requests): try again in some minutes")
+        return FeedBusy("Yahoo asks for a pause (too many requests): try again in some minutes")
     if any(word in low for word in _NO_NETWORK):
         return FeedUnavailable("Yahoo cannot be reached: is there a network?")
     if "invalid crumb" in low or "unauthorized" in low or "currently down" in low:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import arming, channels, dialogs, etrade, keys, own_account, people, preferences, risk
+from ui import arming, channels, dialogs, etrade, feed_status, keys, own_account, people, preferences, risk
 from ui.session import open_page
 
 app = open_page("Settings")
@@ -16,6 +16,7 @@ source, broker, orders, limits, notices, appearance, files, others, *own = st.ta
 )
 with source:
     preferences.data_source(app)
+    feed_status.feed_status(app)
 if broker.open:
     with broker:
         etrade.etrade(app)

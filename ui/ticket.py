@@ -137,7 +137,7 @@ def _begin_anew(what: Instrument) -> None:
 
 def _closes(trading: bootstrap.Trading, account: str, symbol: str) -> bool:
     held = trading.reader.positions(account).get(symbol)
-    side = Side(st.session_state.get("tkt_side", Side.BUY))
+    side = Side(st.session_state.get("tkt_side") or Side.BUY)
     return held is not None and held.quantity * side.sign < 0
 
 
