@@ -34,7 +34,7 @@ from domain.quotes import Quote
 from tests.faults.points import Died
 from tests.trading import PaperDesk, Prices
 
-STANDS_S = 8
+STANDS_S = 20  # a cancel that died with its engine is asked for again after some seconds
 TICK = D("0.01")
 # What a careful owner's limits would refuse of a test's many orders.
 LIMITS = {
