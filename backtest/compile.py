@@ -16,7 +16,10 @@ import pandas as pd
 from backtester import Backtest, Exit, Setup
 from domain.candles import frame
 from domain.errors import DeskError
+from filters.base import find as filter_of
 from strategies.base import find, names
+from streams.base import stream_of
+from streams.ranges import Ranges
 
 BARS = 600
 MINUTE = 60_000_000_000
@@ -48,11 +51,17 @@ def _bars() -> pd.DataFrame:
 
 
 def _runs(candles: pd.DataFrame) -> None:
-    """Every strategy over one symbol, and one over two that share the cash: their results, trades and figures."""
+    """Every strategy over one symbol, whole and bar by bar, and one over two that share the cash, with every filter:
+    their results, trades and figures."""
     for name in names():
         with contextlib.suppress(DeskError, TypeError, ValueError):  # one that must be told or taught something first
-            Backtest(candles, find(name)()).run()
-    rules = Setup(stop=Exit("atr", 2.0), target=Exit("pct", 3.0), trail=Exit("price distance", 1.0))
+            made = find(name)()
+            Backtest(candles, made).run()
+            stream_of(made).warm(candles)
+    Ranges((14,)).warm(candles)
+    filters = tuple(filter_of(name)() for name in ("volume", "spread", "regime", "correlation"))
+    exits = {"stop": Exit("atr", 2.0), "target": Exit("pct", 3.0), "trail": Exit("price distance", 1.0)}
+    rules = Setup(**exits, filters=filters)
     both = {"AAPL": candles, "MSFT": candles.iloc[5:]}
     assert Backtest(both, find("sma_crossover")(), rules).run().metrics
 
