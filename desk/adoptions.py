@@ -193,17 +193,17 @@ def history(reader: Reader, adoption: str) -> list[tuple[datetime, State, str, s
 
 def decisions(reader: Reader, adoption: str, symbol: str, most: int = 1) -> list[BarDecision]:
     """The newest decisions on a symbol's bars, newest first."""
-    return [_decision_of(row) for row in reader.rows(DECISIONS, of_id=adoption, of_symbol=symbol, most=most)]
+    return [decision_of(row) for row in reader.rows(DECISIONS, of_id=adoption, of_symbol=symbol, most=most)]
 
 
 def since_bar(reader: Reader, adoption: str, symbol: str, first: datetime) -> list[BarDecision]:
     """The decisions on a symbol's bars from the one that opened at `first` on, oldest first."""
-    return [_decision_of(r) for r in reader.rows(SINCE_BAR, of_id=adoption, of_symbol=symbol, first=first)]
+    return [decision_of(r) for r in reader.rows(SINCE_BAR, of_id=adoption, of_symbol=symbol, first=first)]
 
 
 def acted(reader: Reader, adoption: str, symbol: str) -> BarDecision | None:
     """The newest decision that followed a changed wish: what the strategy last stood for."""
-    return next((_decision_of(r) for r in reader.rows(ACTED, of_id=adoption, of_symbol=symbol)), None)
+    return next((decision_of(r) for r in reader.rows(ACTED, of_id=adoption, of_symbol=symbol)), None)
 
 
 def orders(reader: Reader, adoption: Adoption, most: int = 100) -> list[Order]:
@@ -245,7 +245,7 @@ def _read(row: sa.Row[Any], first: Adoption | None) -> Adoption:
     )
 
 
-def _decision_of(row: sa.Row[Any]) -> BarDecision:
+def decision_of(row: sa.Row[Any]) -> BarDecision:
     wish = (row.adoption, row.symbol, row.bar_time, row.exposure, Done(row.done), row.said)
     state = Waits(*json.loads(row.state)) if row.state else None
     verdicts = tuple(Said(*one) for one in json.loads(row.verdicts)) if row.verdicts else ()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from desk import schema
-from desk.adoptions import BarDecision, Done, _decision_of
+from desk.adoptions import BarDecision, Done, decision_of
 from desk.reader import Reader
 from desk.rows import order_of
 from domain.orders import Order
@@ -133,7 +133,7 @@ def why_ordered(reader: Reader, orders: Iterable[str]) -> dict[str, str]:
 
 
 def _told(reader: Reader, rows: Iterable[sa.Row[Any]]) -> list[Wish]:
-    found = [_decision_of(row) for row in rows]
+    found = [decision_of(row) for row in rows]
     signals = [one.signal_id for one in found if one.signal_id]
     said, made = reasons(reader, signals), defaultdict[str, list[Order]](list)
     for row in _by_ids(reader, MADE, signals):

@@ -22,7 +22,7 @@ from domain.commands import Kind
 from domain.errors import DeskError
 from domain.limits import Limits
 from domain.orders import Order, Status
-from ui import dialogs, holdings, wording
+from ui import dialogs, filters_form, holdings, roles, wording
 from ui.session import Open
 
 FAILED = "fail"
@@ -58,6 +58,8 @@ def adopt_button(
         "setup": setup.to_dict(),
     }
     named = hashlib.sha256(json.dumps(wish, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    if not app.may(Kind.ADOPT):
+        return
     st.button(
         "Trade this on paper",
         key=f"adopt_{named}",
@@ -74,6 +76,7 @@ def adopt_button(
 def adopt(app: Open, key: str, wish: dict[str, Any], verdict_word: str) -> None:
     trading, setup = bootstrap.trading(), Setup.of(wish["setup"])
     st.markdown(f"**{wording.plain(named(wish))}**")
+    in_research()
     st.markdown(_what_happens(wish, setup))
     names = [info.name for info in trading.reader.accounts()]
     if len(names) > 1:
@@ -116,12 +119,19 @@ def _what_happens(wish: Mapping[str, Any], setup: Setup) -> str:
         f"It is asked each time a {wish['interval']} bar of these symbols has closed; a changed mind becomes an order "
         "at market, through every gate.",
         f"Sizes: {_size(setup)}; {'long and short' if setup.short else 'long only'}.",
+        *_let_in(setup),
         f"Exits, counted from the close that decided: {' and '.join(exits)}."
         if exits
         else "No stop and no target: only the strategy itself closes what it opens.",
         "It touches only what it opened itself. Bars that close while no engine runs are not traded.",
     ]
     return "\n".join(f"- {wording.plain(line)}" for line in lines)
+
+
+def _let_in(setup: Setup) -> list[str]:
+    """Its filters, where it has any."""
+    said = filters_form.words(setup.to_dict()["filters"], setup.good_for)
+    return [f"An entry is let in by {said}."] if said else []
 
 
 def _size(setup: Setup) -> str:
@@ -160,14 +170,37 @@ def asked(wish: dict[str, Any], account: str, key: str) -> dict[str, Any]:
 
 
 def _why_not(wish: Mapping[str, Any], setup: Setup, verdict_word: str, key: str) -> str:
-    place = bootstrap.trading().place
-    if place.needs_arming:
-        return f"Strategies are adopted on paper desks only, for now: this desk is {place.words}."
-    if setup.trail is not None or setup.max_bars:
-        return "A strategy at work has a stop and a target, no trailing stop and no longest holding time: run it so."
+    if said := not_kept(setup):
+        return said
     if verdict_word == FAILED and not st.session_state.get(f"adopt_known_{key}"):
         return "Tick that you know it failed its checks."
     return ""
+
+
+def in_research() -> None:
+    """Said where a strategy begins in research: where orders leave this machine, or where the limits ask for it."""
+    trading = bootstrap.trading()
+    limits = Limits.from_dict(trading.reader.limits())
+    if trading.place.needs_arming or limits.backtest_before_paper:
+        st.info(
+            "It begins in research here: it is asked on each closed bar, and nothing is ordered until it is promoted.",
+            icon=":material/stairs:",
+        )
+
+
+def not_kept(setup: Setup) -> str:
+    """Which rules of a setup no desk keeps; '' where it keeps all of them."""
+    if setup.trail is not None or setup.max_bars:
+        return "A strategy at work has a stop and a target, no trailing stop and no longest holding time: run it so."
+    return ""
+
+
+def rules_words(written: Mapping[str, Any]) -> str:
+    """The rules in one line; what is wrong with them where they cannot be."""
+    try:
+        return Setup.of(written).words
+    except (DeskError, ValueError, TypeError) as error:
+        return str(error)
 
 
 # The panel
@@ -183,6 +216,8 @@ def adopted_panel(app: Open) -> None:
         st.subheader("Strategies at work")
         if not found:
             st.info(NOTHING_AT_WORK, icon=":material/smart_toy:")
+        else:
+            roles.said(Kind.RETIRE, "adopted")
         for one in found:
             _card(app, one)
     except DeskError as error:
@@ -198,14 +233,15 @@ def _card(app: Open, one: Adoption) -> None:
             st.badge(one.state.upper(), color=colour, icon=icon)  # type: ignore[arg-type]
             st.markdown(f"**{wording.plain(one.label)}**")
             st.caption(f"since {wording.hour(one.since, app.zone)} · {wording.plain(one.account)}")
-            st.button(
-                "Retire",
-                key=f"adopted_retire_{one.id}",
-                icon=":material/logout:",
-                on_click=dialogs.soon,
-                args=("retire",),
-                kwargs={"adoption": one.id},
-            )
+            if app.may(Kind.RETIRE):
+                st.button(
+                    "Retire",
+                    key=f"adopted_retire_{one.id}",
+                    icon=":material/logout:",
+                    on_click=dialogs.soon,
+                    args=("retire",),
+                    kwargs={"adoption": one.id},
+                )
         if one.state is State.PAUSED:
             st.error(f"Paused: {wording.plain(one.reason)}", icon=":material/pause:")
         st.markdown(wording.plain(_figures(app, one, book)))

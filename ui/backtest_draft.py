@@ -18,6 +18,8 @@ from domain.matching import FillRules
 from domain.params import Param, params_of
 from research.study import Asked, Chosen
 from strategies.base import find, names, unusable
+from ui import filters_form
+from ui.param_fields import cast
 from ui.session import Open
 
 Draft = dict[str, Any]
@@ -121,12 +123,6 @@ def _strategy(one: Draft) -> Draft:
     return {"id": one["id"], "name": name, "params": fields}
 
 
-def cast(param: Param, params: Draft) -> Any:
-    """A parameter's value, its default where it is not given; JSON may have made a whole number of a fraction."""
-    value = params.get(param.name, param.default)
-    return float(value) if param.kind is float and isinstance(value, int) else value
-
-
 def declared(name: str) -> dict[str, Param]:
     return params_of(find(name)) if name in offered() else {}
 
@@ -146,6 +142,7 @@ def _setup(known: Draft) -> Draft:
         **simple,
         **{name: _exit(name, known[name]) for name in EXITS},
         "fills": {**fills, "commission": commission},
+        **filters_form.chosen(known["filters"], known["good_for"], value_of),
     }
 
 

@@ -12,10 +12,11 @@ from domain.candles import TIMEFRAMES
 from domain.errors import DeskError
 from domain.instruments import KNOWN
 from domain.matching import FillRules
-from domain.params import Param, params_of
+from domain.params import params_of
 from strategies.base import find, unusable
 from ui import backtest_draft as kept
-from ui import wording
+from ui import filters_form, wording
+from ui.param_fields import field as _field
 from ui.session import Open
 
 EXIT_NAMES = {"stop": "Stop", "target": "Target", "trail": "Trailing stop"}
@@ -125,23 +126,6 @@ def _one_strategy(number: int, one: kept.Draft, *, alone: bool) -> None:
         st.error(wording.plain(f"Strategy {number}: {said}"), icon=":material/error:")
 
 
-def _field(param: Param, key: str, label: str = "", *, step: float | None = None, width: int = 125) -> None:
-    """One declared parameter as a field; its range is told, and checked where the question is made."""
-    label = label or param.name.replace("_", " ")
-    within = "" if param.low is None or param.high is None else f" From {param.low:g} to {param.high:g}."
-    note = f"{param.help[:1].upper()}{param.help[1:]}.{within}"
-    if param.kind is bool:
-        st.checkbox(label, key=key, help=note)
-    elif param.choices:
-        st.selectbox(label, list(param.choices), key=key, help=note, width=150)
-    elif param.kind is int:
-        st.number_input(label, step=1, key=key, help=note, width=115)
-    elif param.kind is float:
-        st.number_input(label, step=step or param.step or 0.1, format="%g", key=key, help=note, width=width)
-    else:
-        st.text_input(label, key=key, help=note, width=150)
-
-
 # Rules
 
 
@@ -154,6 +138,8 @@ def _rules(now: kept.Draft) -> None:
             _sizing(now)
         with exits:
             _exits(now)
+    with st.expander("Filters", icon=":material/filter_alt:", key="bt_filters"):
+        filters_form.fields(now["filters"], now["good_for"], kept.held)
     st.caption(wording.plain(rules_words(kept.collect()["setup"])))
 
 

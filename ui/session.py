@@ -21,6 +21,7 @@ ICON = str(Path(__file__).parent / "icon.png")
 PAGES: list[dict[str, Any]] = [
     {"page": "pages/live_dashboard.py", "title": "Live dashboard", "default": True},
     {"page": "pages/positions.py", "title": "Positions", "url_path": "positions"},
+    {"page": "pages/bot.py", "title": "Bot", "url_path": "bot"},
     {"page": "pages/backtest.py", "title": "Backtest", "url_path": "backtest"},
     {"page": "pages/model_training.py", "title": "Model training", "url_path": "training"},
     {"page": "pages/alerts.py", "title": "Alerts", "url_path": "alerts"},

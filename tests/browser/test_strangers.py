@@ -33,6 +33,7 @@ SEEN = re.compile(rb"4,?711[.]08|NFLX")
 PAGES = (
     "/",
     "/positions",
+    "/bot",
     "/backtest?job=1",
     "/training?way=Load",
     "/settings?tab=Risk",
