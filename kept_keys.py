@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -81,7 +82,8 @@ class KeptKeys:
 
     def set_aside(self) -> Path:
         """Take a file that cannot be read out of the way, and begin anew without it: where it lies now."""
-        aside = self._folder / ASIDE
+        names = itertools.chain([ASIDE], (f"{ASIDE}.{n}" for n in itertools.count(1)))  # an earlier one is kept
+        aside = next(self._folder / name for name in names if not (self._folder / name).exists())
         try:
             self._path.replace(aside)
         except OSError as error:

@@ -29,10 +29,12 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 import settings as settings_file
 from alerts.base import Alert, Message
 from desk import logs
+from desk.accounts import Accounts
 from desk.live_book import LiveBook
 from desk.people import OWNER, People
 from desk.place import Place
 from desk.reader import Reader
+from desk.subscriptions import Subscription
 from domain import registry
 from domain.clock import Clock, SystemClock, monotonic
 from domain.errors import AlertError, DeskError, LeaseHeld, LedgerConflict, SettingsError
@@ -184,7 +186,8 @@ async def _try(channel: Alert, address: str, settings: Settings, outbox: Outbox,
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a notifier works with. `settings` is asked again and again, so that a key changed in Settings counts;
-    `market_clock` is the clock of prices and ledger, `clock` the machine's; `place` None: a notifier without a desk."""
+    `market_clock` is the clock of prices and ledger, `clock` the machine's; `place` None: a notifier without a desk;
+    `in_use`: whether somebody has an account that may come in."""
 
     settings: Callable[[], Settings]
     people: People
@@ -193,6 +196,7 @@ class Parts:
     place: Place | None = None
     bars: Bars | None = None
     pace: Pace = field(default_factory=Pace)
+    in_use: Callable[[str], bool] = lambda _: True
 
 
 class Notifier:
@@ -366,10 +370,11 @@ class Notifier:
         """Settings, rules and subscriptions as they are now; a worker for each channel that can be used."""
         settings = self._parts.settings()
         rules = await asyncio.to_thread(rules_of, self._parts.people)
-        wanted = await asyncio.to_thread(self._parts.people.subscriptions, only_on=True)
+        wanted = await asyncio.to_thread(self._wanted)
         setups = {name: _setup(settings) for name in registry.names("alerts") if name not in rules.off}
         setups = {name: setup for name, setup in setups.items() if not registry.part("alerts", name).missing(settings)}
-        await self._stop_workers([name for name in self._workers if setups.get(name) != self._setups.get(name)])
+        changed = [name for name in self._workers if setups.get(name) != self._setups.get(name)]
+        await self._stop_workers([*changed, *(name for name in self._dead() if name not in changed)])
         new = sorted(setups.keys() - self._workers.keys())
         for name in new:
             self._start_worker(name, settings)
@@ -378,6 +383,25 @@ class Notifier:
         self._setups = setups
         usable = {name: worker.alert for name, (worker, _, _) in self._workers.items()}
         self.directory = Directory(rules, usable, tuple(wanted), self._addresses({one.person for one in wanted}))
+
+    def _dead(self) -> list[str]:
+        """Workers that ended though nobody told them to: they are begun anew."""
+        return [name for name, (_, stop, task) in self._workers.items() if task.done() and not stop.is_set()]
+
+    def _wanted(self) -> list[Subscription]:
+        """The wishes of whoever may still come in: who was let go is told nothing more, nor what waits for them."""
+        if gone := self.outbox.let_go(self._in_use):
+            log.warning("%d messages waited for people who may not come in any more: they are dropped", gone)
+        wanted = self._parts.people.subscriptions(only_on=True)
+        known = {person: self._in_use(person) for person in {one.person for one in wanted}}
+        return [one for one in wanted if known[one.person]]
+
+    def _in_use(self, person: str) -> bool:
+        try:
+            return person == OWNER or self._parts.in_use(person)
+        except DeskError as error:
+            log.error("whether %s may be told cannot be looked up: %s", person, error)
+            return False
 
     def _addresses(self, persons: Iterable[str]) -> dict[str, dict[str, str]]:
         return {person: self._parts.people.preference(ADDRESSES, {}, person) for person in persons if person != OWNER}
@@ -466,7 +490,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             logging.getLogger("streamlit").setLevel(logging.ERROR)  # it warns that no page runs around us
             here = bootstrap.start()
-            asyncio.run(serve(parts_of(here, bootstrap.place_of(here), people)))
+            asyncio.run(serve(parts_of(here, bootstrap.place_of(here), people, bootstrap.accounts())))
             return 0
         outbox = Outbox(settings.notices_url, clock)
         if asked.mode == "test":
@@ -485,7 +509,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def parts_of(here: Any, place: Place, people: People) -> Parts:
+def parts_of(here: Any, place: Place, people: People, accounts: Accounts) -> Parts:
     """A notifier for a desk of market data (`performance_utils.Desk`) and its place: beside the dashboard, or alone."""
     from performance_utils import bridge  # brings Streamlit along
 
@@ -493,7 +517,10 @@ def parts_of(here: Any, place: Place, people: People) -> Parts:
         answer = await asyncio.wrap_future(bridge().start(here.market.window(what, tf, bars=count)))
         return answer.candles
 
-    return Parts(settings_file.load, people, SystemClock(), here.clock, place, bars)
+    def in_use(name: str) -> bool:
+        return accounts.role_of(name) is not None
+
+    return Parts(settings_file.load, people, SystemClock(), here.clock, place, bars, in_use=in_use)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,9 @@ class _Wire(TwilioHttpClient):  # type: ignore[misc]
             self.session.hooks["response"].append(_not_too_long)
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Response:
-        if url.startswith(HOME):
-            url = self._home + url.removeprefix(HOME)
+        if not url.startswith(f"{HOME}/"):  # an answer names the address of its next page
+            raise requests.exceptions.InvalidURL("its answer leads elsewhere")
+        url = self._home + url.removeprefix(HOME)
         answer = super().request(method, url, *args, **kwargs)
         if answer.status_code == 429:
             headers: Mapping[str, str] = answer.headers or {}

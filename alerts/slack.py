@@ -1,9 +1,11 @@
-"""Slack: an incoming webhook, or a bot that writes to a channel. Nobody is mentioned, whatever a text says."""
+"""Slack: an incoming webhook, or a bot that writes to a channel. Nobody is mentioned, whatever a text says, and no
+redirect is followed: what is told here is told to Slack alone."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from html import escape
+from typing import Any, NoReturn
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
@@ -43,7 +45,7 @@ class SlackAlert:
         settings = self._settings
         timeout = aiohttp.ClientTimeout(total=settings.alert_timeout_s)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with aiohttp.ClientSession(timeout=timeout, trace_configs=[_no_redirects()]) as session:
                 if settings.slack_bot_token:
                     return await self._as_bot(session, message)
                 return await self._by_webhook(session, message)
@@ -67,7 +69,7 @@ class SlackAlert:
         client = AsyncWebhookClient(
             self._settings.slack_webhook_url, session=session, retry_handlers=[], timeout=self._whole_seconds
         )
-        answer = await client.send(text=message.headline, blocks=_blocks(message))
+        answer = await client.send(text=_said(message), blocks=_blocks(message))
         if failed := answer_error("Slack", answer.status_code, str(answer.body)[:200], answer.headers):
             raise failed
         return str(answer.body)[:40]
@@ -84,7 +86,7 @@ class SlackAlert:
         try:
             answer = await client.chat_postMessage(
                 channel=settings.slack_channel,
-                text=message.headline,
+                text=_said(message),
                 blocks=_blocks(message),
                 unfurl_links=False,
                 unfurl_media=False,
@@ -108,6 +110,23 @@ def _plainly(error: SlackApiError) -> AlertError:
         late = answer_error("Slack", status, word, headers) if status >= 400 else None
         return late or AlertLater(said, doubtful=not word)
     return AlertRefused(said) if word in _THIS_MESSAGE else AlertUnusable(f"{said}: check the bot's token and channel")
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """Slack's library would follow one wherever it leads."""
+
+    async def refuse(_: object, __: object, about: aiohttp.TraceRequestRedirectParams) -> NoReturn:
+        raise answer_error("Slack", about.response.status, "", {}) or AssertionError
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
+
+
+def _said(message: Message) -> str:
+    """For where blocks are not shown, such as a phone's first line: Slack reads marks in it, unless they are escaped.
+    https://docs.slack.dev/messaging/formatting-message-text#escaping"""
+    return escape(message.headline, quote=False)
 
 
 def _blocks(message: Message) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "store": "benchmarks.store",
     "indicators": "benchmarks.indicator_speed",
     "bot": "benchmarks.bot",
+    "bot_orders": "benchmarks.bot_orders",
     "backtests": "benchmarks.backtests",
     "learning": "benchmarks.learning",
     "rerun": "benchmarks.rerun",

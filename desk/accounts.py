@@ -73,11 +73,12 @@ class Accounts:
         if not url.startswith("sqlite:///"):
             raise LedgerUnusable(f"accounts live in an SQLite file (sqlite:///data/accounts.db): got {url}")
         self._clock, self._database = clock or SystemClock(), Database(url)
+        self._looking = Database(url, read_only=True)  # who merely looks waits for no writer, nor does the engine
         self._passwords = passwords or Passwords()
         self._file = Credentials(credentials, self._passwords.least_cost)
         self._codes = OneTime(Path(url.removeprefix("sqlite:///")).with_suffix(""), key_source)
         self._database.create()
-        with self._database.write() as db:
+        with self._write() as db:
             metadata.create_all(db)
             account_events.bring_up(db)
 
@@ -85,19 +86,22 @@ class Accounts:
 
     def any(self) -> bool:
         """Whether there is an account at all, suspended ones too: a desk that had one never opens without."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             return db.execute(sa.select(_accounts.c.name).limit(1)).first() is not None or bool(self._file.read())
 
     def all(self) -> list[Account]:
         """Everybody, by name."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             return sorted(self._everybody(db).values(), key=lambda account: account.name)
 
-    def add(self, name: str, password: str, role: Role, *, by: str) -> Account:
-        """A new account. AccountError for a name that is taken and a password that is weak."""
+    def add(self, name: str, password: str, role: Role, *, by: str, first: bool = False) -> Account:
+        """A new account. AccountError for a name that is taken, for a password that is weak, and, where it is to be the
+        `first`, once there is another."""
         name = check_name(name)
         hash_ = self._passwords.hashed(password, name)
         with self._changing(by) as (db, tell):
+            if first and self._everybody(db):
+                raise AccountError("this desk has an owner already: sign in")
             if name in self._everybody(db):
                 raise AccountError(f"{name} has an account already")
             row = {"name": name, "hash": hash_, "role": role, "suspended": False, "made": self._now()}
@@ -142,6 +146,8 @@ class Accounts:
 
     def remove(self, name: str, *, by: str) -> None:
         """Gone, with everything that opened by it."""
+        if name in self._file.read():
+            raise AccountError(f"{name} stands in secrets.toml too and would come in by that: take it out there first")
         with self._changing(by) as (db, tell):
             self._update(db, name, suspended=True)
             db.execute(sa.delete(_accounts).where(_accounts.c.name == name))
@@ -156,22 +162,24 @@ class Accounts:
         nobody has; LockedOut after five wrong ones, for longer each time."""
         name = name.strip().casefold()[:200]
         keys = lockouts.keys_of(name, address)
-        with self._database.read() as db:
+        with self._looking.read() as db:
             everybody = self._everybody(db)
         try:
-            with self._database.write() as db:
+            with self._write() as db:
                 lockouts.count(db, keys, self._now())
-        except LockedOut:
-            self._tell("locked", name if name in everybody else UNKNOWN, address)
+        except LockedOut as error:
+            self._tell_locked(name if name in everybody else UNKNOWN, address, error.until)
             raise
         account = everybody.get(name)
         dearest = max((cost_of(one.hash) for one in everybody.values()), default=0)
         hash_ = account.hash if account is not None else self._passwords.decoy(dearest)
         fits = self._passwords.fits(password, hash_)
+        for cost in range(cost_of(hash_), dearest):  # each doubles the work: together as much as the dearest hash
+            self._passwords.fits(password, self._passwords.decoy(cost))
         if not fits or account is None or account.suspended:
             self._tell("refused", name if account else UNKNOWN, address)
             raise WrongSignIn(DOES_NOT_FIT)
-        with self._database.write() as db:
+        with self._write() as db:
             lockouts.forgive(db, keys, self._now())
         return account
 
@@ -191,6 +199,8 @@ class Accounts:
             "why": "",
         }
         with self._changing(account.name) as (db, tell):
+            if self._everybody(db).get(account.name) != account:  # suspended while the password was being looked at
+                raise WrongSignIn(DOES_NOT_FIT)
             if replacing:
                 self._end(db, sign_ins.c.digest == _digest(replacing), "signed in again")
             db.execute(sa.delete(sign_ins).where(sign_ins.c.began < now - KEPT_FOR.total_seconds()))
@@ -207,7 +217,7 @@ class Accounts:
         signed, now = self.who(secret), self._now()
         if signed is None or signed.idle:
             return signed
-        with self._database.write() as db:
+        with self._write() as db:
             mine = (sign_ins.c.ref == signed.ref) & sign_ins.c.ended.is_(None) & (sign_ins.c.seen < now)
             db.execute(sa.update(sign_ins).where(mine).values(seen=now))
         return self.who(secret)
@@ -218,7 +228,7 @@ class Accounts:
 
     def sign_ins(self, name: str = "") -> list[SignedIn]:
         """Every sign-in that stands, newest first: of one person, or of everybody."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             rows = db.execute(sa.select(sign_ins).where(sign_ins.c.ended.is_(None)).order_by(sign_ins.c.began.desc()))
             everybody = self._everybody(db)
             found = [self._signed(row, everybody, self._now()) for row in rows.all()]
@@ -247,7 +257,7 @@ class Accounts:
 
     def has_codes(self, name: str) -> bool:
         """Whether this person's one-time codes count."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             return self._codes.active(db, name)
 
     def forget_codes(self, name: str, *, by: str) -> None:
@@ -263,7 +273,7 @@ class Accounts:
         signed, now = self._must(secret), self._now()
         keys = lockouts.keys_of(signed.name, address, "code")
         self._codes.prepare()
-        with self._database.write() as db:
+        with self._write() as db:
             lockouts.count(db, keys, now)
         with self._changing(signed.name) as (db, tell):
             right = self._codes.take(db, signed.name, code, now)
@@ -288,9 +298,20 @@ class Accounts:
         name, _, ref = actor.partition("/")
         return self._standing((sign_ins.c.ref == ref) & (sign_ins.c.name == name), age) if ref else None
 
+    def was(self, actor: str, age: timedelta = NOW) -> SignedIn | None:
+        """Who stood behind it `age` ago, in the role of then, though the sign-in may be over by now."""
+        name, _, ref = actor.partition("/")
+        at = self._now() - age.total_seconds()
+        with self._looking.read() as db:
+            mine = (sign_ins.c.ref == ref) & (sign_ins.c.name == name)
+            row = db.execute(sa.select(sign_ins).where(mine)).one_or_none() if ref else None
+        if row is None or (row.ended is not None and row.ended < at):
+            return None
+        return _stood(row, Role(row.role), at)
+
     def role_of(self, name: str) -> Role | None:
         """The role of an account in use."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             account = self._everybody(db).get(name)
         return account.role if account is not None and not account.suspended else None
 
@@ -298,26 +319,34 @@ class Accounts:
         """Use up the confirmation of this sign-in; False where there is none, or it is older than two minutes."""
         since = self._now() - age.total_seconds() - CONFIRMED_FOR.total_seconds()
         mine = (sign_ins.c.ref == actor.partition("/")[2]) & sign_ins.c.ended.is_(None)
-        with self._database.write() as db:
+        with self._write() as db:
             fresh = sa.update(sign_ins).where(mine & (sign_ins.c.confirmed >= since)).values(confirmed=None)
             return db.execute(fresh).rowcount == 1
 
     def events(self, most: int = 200) -> list[Event]:
         """What happened, newest first."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             rows = db.execute(sa.select(events).order_by(events.c.number.desc()).limit(most)).all()
         return [Event(_time(row.at), row.event, row.name, row.by, row.details) for row in rows]
 
     def verify_events(self) -> list[str]:
         """What is wrong with the chain of what happened, one sentence a break; nothing where it is whole."""
-        with self._database.read() as db:
+        with self._looking.read() as db:
             return account_events.verify(db)
 
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()
+        self._looking.close()
 
     # Within
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """Into the very file that is looked at: a backup may have been put back under us."""
+        self._database.follow()
+        with self._database.write() as db:
+            yield db
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
@@ -336,7 +365,7 @@ class Accounts:
         return {**self._file.read(), **own}
 
     def _standing(self, which: sa.ColumnElement[bool], age: timedelta = NOW) -> SignedIn | None:
-        with self._database.read() as db:
+        with self._looking.read() as db:
             row = db.execute(sa.select(sign_ins).where(which)).one_or_none()
             if row is None:
                 return None
@@ -344,15 +373,12 @@ class Accounts:
 
     def _signed(self, row: sa.Row[Any], everybody: Mapping[str, Account], at: float) -> SignedIn | None:
         """The sign-in of this row, as of `at`; None where it is over, or its account is not what it was."""
-        account, ends = everybody.get(row.name), row.began + ENDS_AFTER.total_seconds()
-        if account is None or account.suspended or row.ended is not None or at >= ends:
+        account = everybody.get(row.name)
+        if account is None or account.suspended or row.ended is not None:
             return None
         if (account.role, account.stamp) != (row.role, row.stamp):
             return None
-        idle = at - row.seen >= IDLE_AFTER.total_seconds()
-        confirmed = None if row.confirmed is None else _time(row.confirmed)
-        times = _time(row.began), _time(row.seen), _time(ends)
-        return SignedIn(row.ref, row.name, account.role, *times, idle, row.address, confirmed)
+        return _stood(row, account.role, at)
 
     def _update(self, db: sa.Connection, name: str, **values: Any) -> None:
         before = self._everybody(db)
@@ -373,6 +399,17 @@ class Accounts:
             for name in sorted(set(names)):
                 tell(why, name, f"{names.count(name)}")
 
+    def _tell_locked(self, name: str, address: str, until: datetime) -> None:
+        """Once for each lock: who goes on knocking must not fill the disk with it."""
+        key, end = lockouts.told_of(name, address), until.timestamp()
+        with self._looking.read() as db:
+            if lockouts.known(db, key, end):
+                return
+        with self._changing("") as (db, tell):
+            if not lockouts.known(db, key, end):
+                lockouts.know(db, key, end, self._now())
+                tell("locked", name, address)
+
     def _tell(self, event: str, name: str, details: str) -> None:
         with self._changing("") as (_, tell):
             tell(event, name, details)
@@ -380,12 +417,23 @@ class Accounts:
     @contextmanager
     def _changing(self, by: str) -> Iterator[tuple[sa.Connection, Any]]:
         """One transaction, and what to tell of it; told and done, or neither."""
-        with self._database.write() as db:
+        with self._write() as db:
 
             def tell(event: str, name: str, details: str = "") -> None:
                 account_events.add(db, self._now(), event, name, by or name, details[:200])
 
             yield db, tell
+
+
+def _stood(row: sa.Row[Any], role: Role, at: float) -> SignedIn | None:
+    """The sign-in of this row as of `at`; None where its twelve hours were over."""
+    ends = row.began + ENDS_AFTER.total_seconds()
+    if at >= ends:
+        return None
+    idle = at - row.seen >= IDLE_AFTER.total_seconds()
+    confirmed = None if row.confirmed is None else _time(row.confirmed)
+    times = _time(row.began), _time(row.seen), _time(ends)
+    return SignedIn(row.ref, row.name, role, *times, idle, row.address, confirmed)
 
 
 def _owners(everybody: Mapping[str, Account]) -> list[str]:

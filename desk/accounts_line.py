@@ -14,6 +14,7 @@ from desk.accounts import Accounts
 from desk.authority import LOCAL_OWNER, Role
 from desk.known import check_name
 from desk.passwords import Passwords, check
+from desk.people import People
 from domain.errors import AccountError, DeskError
 
 CONSOLE = "console"
@@ -78,6 +79,7 @@ def _do(accounts: Accounts, asked: argparse.Namespace, ask: Ask, ask_secret: Ask
             print(f"{name} may sign in again.")
         case "remove":
             accounts.remove(name, by=CONSOLE)
+            _people().forget(name)
             print(f"{name} has no account any more.")
         case "no-codes":
             accounts.forget_codes(name, by=CONSOLE)
@@ -91,6 +93,11 @@ def _do(accounts: Accounts, asked: argparse.Namespace, ask: Ask, ask_secret: Ask
         case _:
             print(_listed(accounts))
     return 0
+
+
+def _people() -> People:
+    settings = settings_file.load()
+    return People(settings.people_url, settings.watchlist)
 
 
 def _new_password(ask_secret: Ask, name: str = "") -> str:

@@ -7,6 +7,7 @@ Either waits `BUSY_S` for another writer, never longer, and every failure comes 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -77,7 +78,10 @@ class Database:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Never a file that is there: to close it would drop this process's locks on it, those of its other
+            # connections too, and another process could then take away the log they write to.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self.path.chmod(0o600)
         except OSError as error:
             raise LedgerUnusable(f"{self.name}: cannot be opened for writing: {error.strerror}") from error
@@ -97,12 +101,12 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """One consistent look at what is committed; it never waits for a writer."""
         if self._read_only:
-            self._look_at_file()
+            self.follow()
         with self._plainly(), self.engine.connect() as db:
             yield db
 
-    def _look_at_file(self) -> None:
-        """Connections to a file that is no longer the one at this place are of no use."""
+    def follow(self) -> None:
+        """Open the file anew where another one lies at its place: connections to the old one are of no use."""
         if self.path is None:
             return
         try:

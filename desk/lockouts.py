@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_network
 
 import sqlalchemy as sa
 
@@ -23,7 +24,9 @@ Keys = Mapping[str, int]  # what is counted, and how many wrong ones it stands
 
 def keys_of(name: str, address: str, what: str = "password") -> dict[str, int]:
     """One name from one address, that name from anywhere, that address for any name. The wider counts stand more, so
-    that a neighbour cannot lock the owner out with five keystrokes."""
+    that a neighbour cannot lock the owner out with five keystrokes. A whole IPv6 network is one address: whoever has
+    one has them all."""
+    name, address = name.replace("|", " "), _place(address)
     return {
         f"{what}|{name}|{address}": TRIES,
         f"{what}|{name}": TRIES_A_NAME,
@@ -54,9 +57,33 @@ def forgive(db: sa.Connection, keys: Keys, now: float) -> None:
             _put(db, key, left, now, row.until if row is not None and left >= most else 0.0)
 
 
+def told_of(name: str, address: str) -> str:
+    """What stands for the line that tells of a lock."""
+    return f"told|{name}|{_place(address)}"
+
+
+def known(db: sa.Connection, key: str, until: float) -> bool:
+    """Whether the lock that ends then was told of."""
+    return any(row.until == until for row in _found(db, [key]).values())
+
+
+def know(db: sa.Connection, key: str, until: float, now: float) -> None:
+    """It was."""
+    _put(db, key, 0, now, until)
+
+
 def unlock(db: sa.Connection) -> None:
     """Forget every wrong attempt."""
     db.execute(sa.delete(wrongs))
+
+
+def _place(address: str) -> str:
+    """The address, or the network it was chosen from at will."""
+    try:
+        found = IPv6Address(address)
+    except ValueError:
+        return address.replace("|", " ")
+    return str(found.ipv4_mapped or ip_network((int(found), 64), strict=False))
 
 
 def _wait(beyond: int) -> float:

@@ -79,6 +79,7 @@ _PATTERNS = (
 )
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would do what they say
 _ADDRESS = re.compile(r"https?://[^/?#]+/(.{8,})")
 
 
@@ -276,7 +277,7 @@ def _plain_line(_: Any, __: str, event: Any) -> str:
     trace = told.pop("exception", "")
     rest = " ".join(f"{name}={value}" for name, value in told.items() if name not in ("program", "pid"))
     line = f"{head}  {rest}" if rest else head
-    return f"{line}\n{trace}" if trace else line
+    return _CONTROLS.sub("?", f"{line}\n{trace}" if trace else line)
 
 
 class JsonLines(logging.Handler):

@@ -65,7 +65,7 @@ class People:
     def __init__(self, url: str, first_watchlist: Iterable[str] = (), clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            _for_its_owner(Path(url.removeprefix("sqlite:///")))
         self._engine = sa.create_engine(url, connect_args={"timeout": 10} if "sqlite" in url else {})
         self._first = tuple(first_watchlist)
         _metadata.create_all(self._engine)
@@ -147,6 +147,12 @@ class People:
             mine = (_subscriptions.c.id == id) & (_subscriptions.c.person == person)
             db.execute(sa.delete(_subscriptions).where(mine))
 
+    def forget(self, person: str) -> None:
+        """Everything somebody chose, addresses and subscriptions too: another one of the same name begins anew."""
+        with self._engine.begin() as db:
+            for table in (_subscriptions, _watched, _preferences):
+                db.execute(sa.delete(table).where(table.c.person == person))
+
     def own(self, person: str = OWNER) -> Own:
         """The choices of one person alone."""
         return Own(self, person)
@@ -186,6 +192,13 @@ class People:
         key = (_preferences.c.person == person) & (_preferences.c.name == name)
         db.execute(sa.delete(_preferences).where(key))
         db.execute(sa.insert(_preferences).values(person=person, name=name, value=json.dumps(value)))
+
+
+def _for_its_owner(path: Path) -> None:
+    """Make the file where there is none; nobody else on this machine reads where people are reached."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(0o600)
+    path.chmod(0o600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,8 @@ class Directory:
             id=f"{happening.id}:{person}",
             kind=happening.kind,
             severity=happening.severity,
-            title=happening.title,
-            text=happening.text,
+            title=_sound(happening.title),
+            text=_sound(happening.text),
             at=happening.at,
             symbol=happening.symbol,
             about=happening.about,
@@ -85,6 +85,11 @@ class Directory:
             return channel.addresses()
         own = self.addresses.get(person, {}).get(name, "")
         return (own,) if own else ()
+
+
+def _sound(text: str) -> str:
+    """Half a character, as only JSON can say it, goes into no file and into no mail."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _concerns(wanted: Subscription, happening: Happening) -> bool:

@@ -73,6 +73,9 @@ class BarWatch:
             except DeskError as error:
                 log.info("%s %s: %s", symbol, tf_name, error, extra={"symbol": symbol})
                 continue
+            except Exception:  # one wish that breaks keeps nobody else's from being looked at
+                log.exception("%s %s cannot be looked at", symbol, tf_name, extra={"symbol": symbol})
+                continue
             found += told
             moved |= read
         return found, moved

@@ -7,6 +7,7 @@ from its end: nobody is told what is over.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from domain.instruments import instrument
 from domain.notices import Kind, Severity
 from notices.happenings import EVENTS, Before, Happening, mark, of, plain
 
+log = logging.getLogger("notifier")
 SILENT_S = 60.0
 PROBLEM_S = 60.0
 AT_A_TIME = 200
@@ -68,7 +70,7 @@ class LedgerWatch:
             start = self._start(before, ledger, end)
             rows = list(_rows(db, start, end))
             wanted = Before(_Protections(db), _Orders(db), _Switches(db))
-            found = (of(row, f"{ledger}", self._place.words, big_trade, wanted) for row in rows)
+            found = (self._told(row, f"{ledger}", big_trade, wanted) for row in rows)
             happenings = [one for one in found if one is not None]
         reached = rows[-1].seq if len(rows) == AT_A_TIME else end
         after = {"ledger": ledger, "seq": reached}
@@ -76,6 +78,15 @@ class LedgerWatch:
         vain = not happenings and same and reached - start < AT_A_TIME
         moved = {} if vain or after == before else {self.name: (before, after)}
         return Read(happenings, moved, more=reached < end)
+
+    def _told(self, row: AuditRow, ledger: str, big_trade: Decimal, wanted: Before) -> Happening | None:
+        """What a line tells; of one that nobody can make words of, that it is there: it stands in no other's way."""
+        try:
+            return of(row, ledger, self._place.words, big_trade, wanted)
+        except Exception:
+            log.exception("line %d of the audit (%s) cannot be told", row.seq, row.event)
+            title, text = f"Something happened that could not be put in words: {row.event}", self._place.words
+            return Happening(f"{ledger}:{row.seq}", Kind.ERROR, Severity.WARNING, title, text, row.at)
 
     def engine(self) -> EngineStatus | None:
         """The engine's last sign of life; None where there was none, or none can be read just now."""

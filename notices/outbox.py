@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -390,6 +390,20 @@ class Outbox:
         with self._database.write() as db:
             dead = _delivery.c.state == State.SENDING.value
             return int(db.execute(sa.update(_delivery).where(dead).values(values)).rowcount)
+
+    def let_go(self, in_use: Callable[[str], bool]) -> int:
+        """Drop what waits for people who are not in use any more: how many."""
+        c = _delivery.c
+        waits = (c.state == State.WAITING.value) & c.channel.in_(sa.select(_delivery.c.channel).distinct())
+        whose = sa.select(_message.c.person).join(_delivery, c.message == _message.c.seq).where(waits).distinct()
+        with self._looking.read() as db:
+            gone = [person for person in db.execute(whose).scalars() if person and not in_use(person)]
+        if not gone:
+            return 0
+        said = {"state": State.DROPPED.value, "ended": self._clock.now(), "said": "may not come in any more"}
+        theirs = c.message.in_(sa.select(_message.c.seq).where(_message.c.person.in_(gone)))
+        with self._database.write() as db:
+            return int(db.execute(sa.update(_delivery).where(waits, theirs).values(said)).rowcount)
 
     def tidy(self, usable: Collection[str]) -> int:
         """Give up what waited for a day, drop what waits for a channel that is off, forget what is old: how many ended

@@ -103,6 +103,10 @@ class Worker:
                 log.error("%s: the queue does not take it: %s", self.alert.name, error)
                 await self._rest(stop)
                 return ended
+            except Exception:  # a line of the queue that is none must not end the channel
+                log.exception("%s: the queue does not take it", self.alert.name)
+                await self._rest(stop)
+                return ended
             if sendings:
                 outcomes = await asyncio.gather(*(self._send(one) for one in sendings))
                 await self._learn([error for _, error in outcomes])

@@ -159,6 +159,22 @@ def test_the_decoy_costs_as_much_as_the_dearest_account(tmp_path: Path) -> None:
     assert passwords.costs == [5]
 
 
+def test_who_has_a_cheaper_hash_than_somebody_else_costs_as_much_as_nobody(tmp_path: Path) -> None:
+    hash_ = "$2b$07$" + "." * 53
+    put_secrets(tmp_path, f'[credentials.usernames.ada]\npassword = "{hash_}"\n')
+    passwords = QuickPasswords()
+    accounts = accounts_in(tmp_path, passwords=passwords)
+    accounts.add("olga", PASSWORD, Role.OWNER, by="console")
+
+    work = {}
+    for name in ("nobody-here", "ada", "olga"):
+        passwords.costs.clear()
+        wrong(accounts, name)
+        work[name] = sum(2**cost for cost in passwords.costs)
+
+    assert set(work.values()) == {2**7}
+
+
 def test_production_works_at_cost_twelve_for_nobody_too() -> None:
     assert (Passwords.least_cost, cost_of(Passwords().decoy(0)), cost_of(Passwords().decoy(13))) == (12, 12, 13)
 
@@ -246,6 +262,35 @@ def test_a_name_guessed_at_from_everywhere_is_locked(accounts: Accounts) -> None
 
     with pytest.raises(LockedOut):
         accounts.sign_in("olga", PASSWORD, HOME)
+
+
+def test_nobody_locks_an_address_that_is_not_theirs(accounts: Accounts) -> None:
+    for number in range(30):
+        with contextlib.suppress(WrongSignIn, LockedOut):
+            accounts.sign_in(f"|{HOME}", "a wrong one", f"192.0.2.{number}")
+
+    assert accounts.sign_in("olga", PASSWORD, HOME)
+
+
+def test_a_whole_ipv6_network_is_one_address(accounts: Accounts) -> None:
+    for number in range(5):
+        wrong(accounts, "olga", f"2001:db8:1:2::{number}")
+
+    with pytest.raises(LockedOut):
+        accounts.sign_in("olga", PASSWORD, "2001:db8:1:2:ffff::1")
+    assert accounts.sign_in("olga", PASSWORD, "2001:db8:1:3::1")
+
+
+def test_who_goes_on_knocking_at_a_lock_fills_no_disk(accounts: Accounts, clock: ManualClock) -> None:
+    wrong(accounts, "olga", times=5)
+    for _ in range(2):
+        for _ in range(10):
+            with pytest.raises(LockedOut):
+                accounts.sign_in("olga", PASSWORD, HOME)
+        clock.advance(seconds=3600)
+        wrong(accounts, "olga")
+
+    assert [one.event for one in accounts.events()].count("locked") == 2
 
 
 def test_many_at_once_are_no_way_around_the_count(accounts: Accounts) -> None:
@@ -351,6 +396,70 @@ def test_another_role_wants_a_new_sign_in(accounts: Accounts) -> None:
     after = accounts.who(accounts.sign_in("tim", PASSWORD, HOME))
     assert after is not None
     assert after.role is Role.OWNER
+
+
+def test_a_sign_in_that_was_under_way_at_a_suspension_does_not_wake_up_later(tmp_path: Path) -> None:
+    accounts = with_people(tmp_path)
+
+    class Slow(QuickPasswords):
+        def fits(self, password: str, hash_: str) -> bool:
+            accounts.suspend("tim", by="olga")
+            return super().fits(password, hash_)
+
+    with pytest.raises(WrongSignIn):
+        accounts_in(tmp_path, passwords=Slow()).sign_in("tim", PASSWORD, HOME)
+    accounts.restore("tim", by="olga")
+
+    assert accounts.sign_ins("tim") == []
+
+
+def test_two_who_would_be_the_first_owner_make_one(tmp_path: Path) -> None:
+    class Meets(QuickPasswords):
+        def _hash(self, password: str) -> str:
+            if not accounts_in(tmp_path).any():
+                accounts_in(tmp_path).add("olga", PASSWORD, Role.OWNER, by="owner", first=True)
+            return super()._hash(password)
+
+    with pytest.raises(AccountError, match="has an owner already"):
+        accounts_in(tmp_path, passwords=Meets()).add("mallory", PASSWORD, Role.OWNER, by="owner", first=True)
+    assert [one.name for one in accounts_in(tmp_path).all()] == ["olga"]
+
+
+def test_looking_waits_for_no_writer(accounts: Accounts, tmp_path: Path) -> None:
+    """Neither a page nor the engine, which asks in its turn: it must not leave a stop unwatched."""
+    secret = accounts.sign_in("olga", PASSWORD, HOME)
+    signed = accounts.who(secret)
+    assert signed is not None
+    with sqlite3.connect(tmp_path / "accounts.db", isolation_level=None) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        found = accounts.who(secret), accounts.of_actor(signed.actor), accounts.role_of("olga"), accounts.any()
+        writer.execute("ROLLBACK")
+
+    assert found == (signed, signed, Role.OWNER, True)
+
+
+def test_who_stands_in_the_file_too_is_taken_out_there_first(accounts: Accounts, tmp_path: Path) -> None:
+    """Without the account of the database that of the file would open."""
+    put_secrets(tmp_path, f'[credentials.usernames.tim]\npassword = "$2b$05${"." * 53}"\nroles = ["owner"]\n')
+
+    with pytest.raises(AccountError, match=r"stands in secrets\.toml too"):
+        accounts.remove("tim", by="olga")
+    assert accounts.role_of("tim") is Role.TRADER
+
+
+def test_a_backup_that_is_put_back_is_read_and_written(accounts: Accounts, tmp_path: Path) -> None:
+    """Else who is suspended from then on would be so in a file that nobody looks at."""
+    accounts.sign_in("tim", PASSWORD, HOME)
+    with sqlite3.connect(tmp_path / "accounts.db") as there:
+        there.execute(f"VACUUM INTO '{tmp_path / 'backup.db'}'")
+    (tmp_path / "backup.db").replace(tmp_path / "accounts.db")
+    for end in ("-wal", "-shm"):
+        (tmp_path / f"accounts.db{end}").unlink(missing_ok=True)
+    assert [one.name for one in accounts.sign_ins()] == ["tim"]
+
+    accounts.suspend("tim", by="olga")
+
+    assert accounts.sign_ins() == []
 
 
 def test_who_is_suspended_is_out_at_once_and_stays_out(accounts: Accounts) -> None:

@@ -247,6 +247,18 @@ async def test_twilio_down_or_slow_is_tried_later(twilio: Server) -> None:
     assert slow.value.doubtful  # it may be on its way
 
 
+@pytest.mark.parametrize("where", ["http://127.0.0.1:{}/caught", "https://api.twilio.com.localhost:{}/caught"])
+async def test_twilio_s_library_follows_nobody_elsewhere(twilio: Server, where: str) -> None:
+    """Its token is sent along to each page of a list."""
+    async with web_server(says(200, {"messages": [], "page": 0})) as elsewhere:
+        page = where.format(elsewhere.url.rpartition(":")[2])
+        twilio.mood = says(200, {"messages": [{"sid": "SM1"}], "meta": {"key": "messages", "next_page_url": page}})
+
+        assert await sms(twilio).arrived(TEXT, AT) is None
+
+    assert elsewhere.heard == []
+
+
 async def test_a_text_in_doubt_is_looked_for(twilio: Server) -> None:
     channel = sms(twilio)
     await channel.send(TEXT)
@@ -276,12 +288,12 @@ async def slack() -> AsyncIterator[Server]:
 
 async def test_slack_hears_by_its_webhook(slack: Server) -> None:
     await alert("slack", slack_webhook_url=f"{slack.url}/services/T0/B0/x").send(
-        replace(TOLD, text="<!channel> *now*", severity=Severity.URGENT)
+        replace(TOLD, title="Bought <!channel> & co", text="<!channel> *now*", severity=Severity.URGENT)
     )
 
     [heard] = slack.heard
     assert heard.path == "/services/T0/B0/x"
-    assert heard.json["text"] == "URGENT: Bought 10 AAPL at 187.20"
+    assert heard.json["text"] == "URGENT: Bought &lt;!channel&gt; &amp; co"
     assert {block["text"]["type"] for block in heard.json["blocks"]} == {"plain_text"}  # nobody is mentioned
 
 
@@ -341,6 +353,18 @@ async def test_what_slack_says_to_a_bot_is_heard(
 
     assert getattr(told.value, "after_s", None) == after_s
     assert "xoxb" not in str(told.value)
+
+
+@pytest.mark.parametrize("by", ["webhook", "bot"])
+async def test_slack_s_library_follows_nobody_elsewhere(slack: Server, by: str) -> None:
+    """Neither what is told nor the bot's token goes where an answer leads."""
+    async with web_server(says(200, {"ok": True})) as elsewhere:
+        slack.mood = says(307, "", Location=f"{elsewhere.url}/caught")
+        bot = {"slack_bot_token": "xoxb-1", "slack_channel": "#desk", "slack_url": slack.url}
+        with pytest.raises(AlertUnusable, match="redirects are not followed"):
+            await alert("slack", **(bot if by == "bot" else {"slack_webhook_url": slack.url})).send(TOLD)
+
+    assert elsewhere.heard == []
 
 
 async def test_slack_down_or_slow_is_tried_later(slack: Server) -> None:

@@ -409,7 +409,7 @@ def test_each_channel_says_its_state_and_is_switched(
     outbox.note("webhook", needs_person=True, said="Webhook answered 401: its key is refused")
     at = settings_page()
 
-    assert "Not set up: TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM_NUMBER, SMS_TO." in said(at)
+    assert "Not set up: it needs Twilio account SID, Twilio token, From number, To numbers." in said(at)
     assert "NEEDS YOU" in said(at)
     assert "Needs you: Webhook answered 401: its key is refused." in said(at)
     assert at.button(key="channel_test_sms").disabled

@@ -166,6 +166,26 @@ async def test_what_was_asked_before_the_idleness_is_done(
     assert "pressed" not in answer.said
 
 
+async def test_who_stops_the_desk_and_signs_out_has_stopped_it(
+    desk: PaperDesk, accounts: Accounts, people_clock: ManualClock
+) -> None:
+    """The engine comes to it later, even after the twelve hours; what is asked once all is over counts for nothing."""
+    _, actor = signed_in(accounts, "tim")
+    before = desk.append(Kind.KILL, {"level": 1, "reason": "enough"}, actor=actor)
+    accounts.suspend("tim", by="olga")
+    people_clock.advance(hours=13)
+    desk.clock.advance(hours=13)
+    after = desk.append(Kind.KILL, {"level": 1, "reason": "again"}, actor=actor)
+    _, viewer = signed_in(accounts, "vera")
+    never = desk.append(Kind.KILL, {"level": 1, "reason": "no"}, actor=viewer)
+    accounts.revoke_all("vera", by="olga")
+    await desk.tick()
+
+    answers = [desk.inbox.answer(key) for key in (before, after, never)]
+
+    assert [answer and answer.state for answer in answers] == [DONE, REFUSED, REFUSED]
+
+
 async def test_this_machines_command_line_can_always_stop_the_desk(desk: PaperDesk) -> None:
     assert (await desk.ask(Kind.KILL, actor=LOCAL_OWNER, level=1, reason="from the command line")).state is DONE
     assert (await desk.ask(Kind.RE_ARM, actor=LOCAL_OWNER, reason="no")).state is REFUSED
@@ -218,7 +238,7 @@ class Broken:
     def any(self, *_: object) -> bool:
         raise LedgerUnusable("accounts.db: disk I/O error")
 
-    role_of = of_actor = take_confirmation = any
+    role_of = of_actor = was = take_confirmation = any
 
 
 def test_accounts_that_cannot_be_read_open_nothing_but_the_switch() -> None:
@@ -228,7 +248,8 @@ def test_accounts_that_cannot_be_read_open_nothing_but_the_switch() -> None:
         ruling = authority.rule(LOCAL_OWNER, kind)
         assert ruling.allowed == (kind in STOPS)
         assert ruling.allowed or "cannot be looked up" in ruling.said
-        assert not authority.rule("olga/1", kind).allowed
+        assert authority.rule("olga/1", kind).allowed == (kind in STOPS)
+        assert not any(authority.rule(actor, kind).allowed for actor in ("olga", "olga/", "/1", "/", ""))
     assert not authority.still("olga", Kind.PLACE)
 
 

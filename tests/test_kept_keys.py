@@ -57,6 +57,15 @@ def test_what_is_typed_is_kept_encrypted_and_for_its_owner_only(data: Path) -> N
     assert SECRET not in logs.clean(f"somebody logs {SECRET}")
 
 
+def test_what_was_set_aside_once_stays_when_another_is(data: Path) -> None:
+    for text in (b"locked with a keyring that sleeps", b"scribble"):
+        (data / "keys" / "kept.sealed").write_bytes(text)
+        keys.begin_anew()
+
+    kept = sorted((data / "keys").glob("kept.unreadable*"))
+    assert [file.read_bytes() for file in kept] == [b"locked with a keyring that sleeps", b"scribble"]
+
+
 def test_one_that_is_forgotten_is_gone_and_the_others_stay(data: Path) -> None:
     keys.keep("webhook", {"webhook_url": "https://example.com/in", "webhook_secret": SECRET})
 

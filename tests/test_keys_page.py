@@ -59,7 +59,7 @@ async def test_an_owner_keeps_keys_and_nothing_of_them_comes_back(desk: Peopled)
     answer = await post(POST, {**fields, "ETRADE_CONSUMER_SECRET": ""}, secret_of(desk, "olga"))
 
     assert answer.status == 200
-    assert answer.told["said"].startswith("Kept: ETRADE_CONSUMER_KEY, ETRADE_ENVIRONMENT. Choose E*TRADE under")
+    assert answer.told["said"].startswith("Kept: Consumer key, Environment. Choose E*TRADE under")
     assert SECRET not in answer.text
     assert kept() == {"etrade_environment": "sandbox", "etrade_consumer_key": SECRET}
     assert (load().etrade_environment, load().trading) == ("sandbox", "paper")
@@ -110,7 +110,7 @@ async def test_a_wrong_one_is_said_and_nothing_is_kept(desk: Peopled) -> None:
 
     assert answer.status == 400
     assert answer.told["problem"] == (
-        "SLACK_WEBHOOK_URL: it must be an https:// address (http:// only to this machine). Nothing was changed."
+        "Webhook address: it must be an https:// address (http:// only to this machine). Nothing was changed."
     )
     assert kept() == {}
 

@@ -6,6 +6,8 @@ import random
 import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -42,6 +44,7 @@ from domain.orders import AT_BROKER, MAY_BECOME, Order, Status, WrongMove
 from domain.positions import fold
 from domain.signals import Signal
 from tests.campaigns import ledger_writers
+from tests.conftest import ROOT
 from tests.ledgers import CASH, NOW, PROCESSES, die_at, fill, founded, opened, order, spawn, tampering, working
 from tests.ledgers import trade_until_killed as trade
 
@@ -490,6 +493,30 @@ def test_a_read_only_ledger_is_a_plain_error(tmp_path: Path) -> None:
         write.add_order(order())
     with pytest.raises(LedgerUnusable, match="cannot be opened for writing"):
         opened("sqlite:////proc/nowhere/ledger.db")
+
+
+def test_a_second_door_of_one_process_costs_the_first_nothing(tmp_path: Path) -> None:
+    """Whatever another process opens and closes meanwhile: SQLite's locks are the process's, and to close the file
+    anywhere in it drops them all."""
+    url = sqlite_url(tmp_path)
+    first = Database(url)
+    first.create()
+    with first.write() as db:
+        db.exec_driver_sql("CREATE TABLE kept (n INTEGER)")
+    second = Database(url)
+    second.create()
+    elsewhere = f"from desk.database import Database; d = Database({url!r}); d.create(); d.close()"
+    subprocess.run([sys.executable, "-c", elsewhere], check=True, cwd=ROOT)
+
+    with first.write() as db:
+        db.exec_driver_sql("INSERT INTO kept VALUES (1)")
+
+    look = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT n FROM kept').fetchall())"
+    asked = [sys.executable, "-c", look, str(tmp_path / "ledger.db")]
+    told = subprocess.run(asked, check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[(1,)]"
+    first.close()
+    second.close()
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

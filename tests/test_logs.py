@@ -113,6 +113,15 @@ def test_what_nobody_declared_is_known_by_its_looks(settings: Settings) -> None:
     assert "…WXYZ" in text
 
 
+def test_a_terminal_is_told_nothing_to_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.setup(settings, "test")
+    logging.getLogger("desk").warning("asked for %s", "\x1b[2J\x9b31mAAPL\r\x07")
+
+    assert "asked for ?[2J?31mAAPL??" in capsys.readouterr().err
+
+
 def test_a_secret_learned_later_is_hidden_too(settings: Settings) -> None:
     logs.hide("token-of-today")
     logging.getLogger("etrade").warning("got token-of-today")

@@ -32,7 +32,7 @@ from domain.notices import Kind, Severity
 from domain.orders import Fill, Side
 from domain.positions import Position
 from domain.quotes import Quote
-from notices import ledger_watch, sending
+from notices import happenings, ledger_watch, sending
 from notices.addressing import ADDRESSES, Directory
 from notices.bar_watch import BarWatch, position_of
 from notices.happenings import Happening
@@ -44,11 +44,13 @@ from notices.sending import Pace
 from notices.summary import brought, due, summary
 from notifier import Notifier, Parts
 from settings import Settings
+from tests.accounts import with_people
 from tests.alert_servers import free_port, mail_server, says, twilio_ok, web_server
 from tests.campaigns import notices as campaign
 from tests.notices import AT, notice
 from tests.trading import MORNING, trading
 
+ALL_DAY = Quiet(time(0), time(23, 59), "UTC")
 QUICK = Pace(first_rest_s=0.03, longest_rest_s=0.1, look_s=0.02)
 
 
@@ -346,6 +348,13 @@ def test_rules_route_hold_and_leave_out() -> None:
     assert directory(rules=quiet).notices(HAPPENED, AT)[0].to[0][2] == AT + timedelta(minutes=30)
 
 
+def test_half_a_character_stops_nobody_from_being_told(outbox: Outbox) -> None:
+    """As a broker's JSON may say it: it goes into no file."""
+    outbox.put(directory().notices(replace(HAPPENED, title="Refused: \ud800", text="\udfff"), AT))
+
+    assert {(one.title, one.text) for one in outbox.history()} == {("Refused: ?", "?")}
+
+
 def test_a_pattern_concerns_only_who_asked() -> None:
     assert directory().notices(replace(HAPPENED, kind=Kind.PATTERN), AT) == []
 
@@ -422,6 +431,7 @@ async def test_a_channel_that_fails_never_blocks_another(tmp_path: Path, monkeyp
             await until(lambda: notifier.outbox.health("webhook").waiting == 0)
             await until(lambda: notifier.outbox.health("slack").failures > 0)
             await until(lambda: notifier.outbox.health("email").failures > 0)
+            await until(lambda: notifier.outbox.health("sms").needs_person)
             healths = {name: notifier.outbox.health(name) for name in ("webhook", "slack", "sms", "email")}
 
     assert took < 5
@@ -503,6 +513,51 @@ async def test_a_doubtful_message_says_so_or_is_looked_for(tmp_path: Path) -> No
     assert [heard.method for heard in twilio.heard] == ["GET"]  # it was there: nothing was sent again
     assert told["sms"].said == "it had arrived"
     assert all(one.doubtful for one in told.values())  # the history says "maybe twice"
+
+
+async def test_who_was_let_go_is_told_nothing_more(tmp_path: Path) -> None:
+    """Neither what happens from then on nor what waited; not by the accounts' silence either."""
+    accounts = with_people(tmp_path)
+    async with web_server(says(200, "ok")) as server, notifying(tmp_path, webhook_url=server.url) as notifier:
+        notifier._parts = replace(notifier._parts, in_use=lambda name: accounts.role_of(name) is not None)
+        for name in ("tim", "vera"):
+            notifier._parts.people.subscribe(wish(name, "fill", channels=["webhook"]))
+        program.set_rules(notifier._parts.people, Rules(routes={Kind.FILL: ()}, quiet=ALL_DAY))
+        await notifier.refresh()
+        await notifier.tell([HAPPENED])
+        assert {one.person: one.state for one in notifier.outbox.history(channel="webhook")} == {
+            "tim": State.WAITING,
+            "vera": State.WAITING,
+        }
+
+        accounts.suspend("tim", by="olga")
+        await notifier.refresh()
+        await notifier.tell([replace(HAPPENED, id="l:8")])
+        told = [(one.person, one.state) for one in notifier.outbox.history(channel="webhook")]
+
+    assert told == [("vera", State.WAITING), ("vera", State.WAITING), ("tim", State.DROPPED)]
+
+
+async def test_a_worker_that_broke_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with web_server(says(200, "ok")) as server, notifying(tmp_path, webhook_url=server.url) as notifier:
+        plain = notifier.outbox.turn
+        asked: list[str] = []
+
+        def breaks(*args: Any, **more: Any) -> Any:
+            asked.append("")
+            if len(asked) < 3:
+                raise TypeError("a line of the queue that is none")
+            return plain(*args, **more)
+
+        monkeypatch.setattr(notifier.outbox, "turn", breaks)
+        await notifier.tell([HAPPENED])
+        await until(lambda: [heard.json["id"] for heard in server.heard] == ["l:7:owner"])
+
+        worker, _, task = notifier._workers["webhook"]
+        task.cancel()
+        await asyncio.wait([task])
+        await notifier.refresh()
+        assert notifier._workers["webhook"][0] is not worker
 
 
 async def test_a_channel_switched_on_later_is_used_without_a_restart(tmp_path: Path) -> None:
@@ -622,6 +677,25 @@ async def test_a_fill_is_told_once_over_restarts(tmp_path: Path, outbox: Outbox)
     assert bought.symbol == "AAPL"
     assert "PAPER" in bought.text
     assert {one.kind for one in small.happenings} >= {Kind.BIG_TRADE}
+
+
+async def test_a_line_nobody_can_read_stands_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with trading(tmp_path) as desk:
+        watch = LedgerWatch(desk.place_of)
+        position = watch.read(None, D(10_000)).moved[watch.name][1]
+        await desk.place(quantity="10")
+        await desk.tick(3)
+        await desk.ask(Command.KILL, level=1, reason="lunch", typed="")
+        with monkeypatch.context() as patched:
+            patched.setitem(happenings._TELLERS, "fill", lambda *_: {}["price"])
+            told = watch.read(position, D(10_000))
+        watch.close()
+
+    assert [one.title for one in told.happenings] == [
+        "Something happened that could not be put in words: fill",
+        "Trading is now reduce only",
+    ]
+    assert told.moved
 
 
 async def test_a_moved_stop_the_kill_switch_and_a_new_start_are_told(tmp_path: Path) -> None:

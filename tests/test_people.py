@@ -24,6 +24,15 @@ def test_a_watch_list_survives_a_restart_in_its_order(url: str) -> None:
     assert People(url, ("SPY",)).watchlist() == ["MSFT", "NVDA"]
 
 
+def test_nobody_else_on_this_machine_reads_where_people_are_reached(tmp_path: Path) -> None:
+    path = tmp_path / "people.db"
+    path.touch(0o644)
+
+    People(f"sqlite:///{path}").prefer("addresses", {"email": "ada@example.com"}, "ada")
+
+    assert path.stat().st_mode & 0o077 == 0
+
+
 def test_who_never_chose_sees_the_first_watch_list(url: str) -> None:
     assert People(url, ("AAPL",)).watchlist() == ["AAPL"]
 

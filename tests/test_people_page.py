@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 import backtest  # noqa: F401 - before a page of the same name is found
 import bootstrap
 from desk.authority import LOCAL_OWNER, Role
+from desk.subscriptions import wish
 from tests.accounts import OTHER, PASSWORD, accounts_in
 from tests.conftest import ROOT
 from tests.peopled import Peopled, page, peopled, words
@@ -76,7 +77,7 @@ async def test_without_accounts_the_page_says_what_that_means_and_makes_the_firs
     unequal = await ask(nobody, people.POST, do="first", name="ada", password=PASSWORD, again=OTHER)
     weak = await ask(nobody, people.POST, do="first", name="ada", password="short", again="short")
     assert (unequal.told["problem"], nobody.accounts.any()) == (people.TWICE, False)
-    assert "a password has at least 12 characters" in weak.told["problem"]
+    assert "A password has at least 12 characters" in weak.told["problem"]
 
     made = await ask(nobody, people.POST, do="first", name="Ada", password=PASSWORD, again=PASSWORD)
 
@@ -125,10 +126,10 @@ async def test_an_owner_adds_somebody_and_sets_a_password(desk: Peopled) -> None
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"do": "add", "name": "tim", "role": "viewer", **BOTH}, "tim has an account already"),
-        ({"do": "add", "name": "max", "role": "king", **BOTH}, "a role is viewer, trader, owner: got 'king'"),
-        ({"do": "add", "name": "engine", "role": "owner", **BOTH}, "engine is a word of the desk itself"),
-        ({"do": "password", "name": "nemo", **BOTH}, "nemo has no account"),
+        ({"do": "add", "name": "tim", "role": "viewer", **BOTH}, "Tim has an account already"),
+        ({"do": "add", "name": "max", "role": "king", **BOTH}, "A role is viewer, trader, owner: got 'king'"),
+        ({"do": "add", "name": "engine", "role": "owner", **BOTH}, "Engine is a word of the desk itself"),
+        ({"do": "password", "name": "nemo", **BOTH}, "Nemo has no account"),
         ({"do": "crown", "name": "tim"}, "nothing that can be done"),
     ],
 )
@@ -185,6 +186,22 @@ def test_what_an_owner_does_counts_at_once(desk: Peopled) -> None:
     press(at, "people_gone_vera")
     assert roles(desk) == {"olga": "owner", "tim": "viewer"}
     assert "account removed" in set(at.dataframe[0].value["What"])
+
+
+def test_another_of_the_same_name_begins_anew(desk: Peopled) -> None:
+    """Nobody is told by somebody else's address."""
+    choices = bootstrap.people()
+    for name in ("tim", "vera"):
+        choices.subscribe(wish(name, "fill", channels=["email"]))
+        choices.prefer("addresses", {"email": f"{name}@example.com"}, name)
+
+    people._removed(desk.accounts, "tim", "olga")
+
+    assert [one.person for one in choices.subscriptions()] == ["vera"]
+    assert (choices.preferences("tim"), choices.preference("addresses", {}, "vera")) == (
+        {},
+        {"email": "vera@example.com"},
+    )
 
 
 def test_the_only_owner_stays_one(desk: Peopled) -> None:

@@ -83,6 +83,7 @@ def askers(accounts: Accounts, clock: ManualClock) -> dict[str, Asker]:
     accounts.add("sue", PASSWORD, Role.OWNER, by="olga")
     suspended = signed("sue")
     accounts.suspend("sue", by="olga")
+    clock.advance(minutes=1)  # they ask when all is over: who stops the desk first and then signs out has stopped it
     viewer, trader, owner = signed("vera"), signed("tim"), signed("olga")
     over, role = "that sign-in is over", "the role is"
     return {

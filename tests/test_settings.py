@@ -116,6 +116,42 @@ def test_a_file_that_others_can_read_is_said(env_file: Path) -> None:
     assert doubts() == ["others on this machine can read .env and the keys in it: chmod 600 .env"]
 
 
+def test_what_is_read_otherwise_than_it_is_written_is_said(env_file: Path) -> None:
+    env_file.write_text("SMTP_PASS=a${HOME}b\nWATCHLIST=AAPL\nSMTP_SERVER: mail\n")
+
+    assert doubts() == [
+        ".env, line 3: this is no NAME=value, so nobody reads it",
+        ".env: the ${…} in SMTP_PASS is replaced by what the environment says",
+    ]
+
+
+def test_a_proxy_that_is_not_named_is_said(env_file: Path) -> None:
+    env_file.write_text("PUBLIC_URL=https://desk.example.com\n")
+    [said] = doubts()
+    env_file.write_text("PUBLIC_URL=https://desk.example.com\nPROXY_ADDRESS=127.0.0.1\n")
+
+    assert "one stranger locks everybody out" in said
+    assert doubts() == []
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "latin-1"])
+def test_a_file_that_is_no_text_is_named(env_file: Path, coding: str) -> None:
+    env_file.write_bytes("SMTP_SERVER=mail\nSMTP_PASS=gehä\n".encode(coding))
+
+    with pytest.raises(SettingsError, match=r"\.env: line \d is no UTF-8 text: save the file as UTF-8"):
+        load()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_of_any_editor_is_read(env_file: Path, end: str) -> None:
+    lines = ["SMTP_SERVER=mail  # ours", "export SMTP_PASS='b#c d'", ' SMTP_PORT = "465"']
+    env_file.write_bytes(end.join(lines).encode("utf-8-sig"))
+
+    found = load()
+
+    assert (found.smtp_server, found.smtp_pass, found.smtp_port) == ("mail", "b#c d", 465)
+
+
 def test_without_a_file_there_is_nothing_to_doubt(env_file: Path) -> None:
     env_file.unlink()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -25,6 +26,7 @@ import bootstrap
 from desk.accounts import Accounts
 from desk.authority import LOCAL_OWNER
 from domain.clock import ManualClock
+from domain.commands import Kind
 from domain.errors import AccountError
 from tests.accounts import PASSWORD, accounts_in, with_people
 from tests.conftest import ROOT
@@ -292,6 +294,57 @@ async def test_a_stated_proxy_says_who_guesses_and_nobody_else_may(
     assert told("10.0.0.3", "1.1.1.1") == "10.0.0.3"
     assert told("10.0.0.2", "") == "10.0.0.2"
 
+    assert told("10.0.0.2", "1.1.1.1, [2001:db8::7]:41") == "2001:db8::7"
+
+    # Streamlit's server gives what is said from this machine as the sender.
+    assert (told("192.0.2.7", "192.0.2.7:5000"), told("", "")) == (sign_in.UNSTATED, "")
+    use(accounts, monkeypatch, public_url="https://desk.example.com", proxy="127.0.0.1")
+    assert told("192.0.2.7", "1.1.1.1, 192.0.2.7:5000") == "192.0.2.7"
+    use(accounts, monkeypatch, public_url="https://desk.example.com", proxy="10.0.0.2")
+
+    lines = [(b"x-forwarded-for", line) for line in (b"1.1.1.1", b"192.0.2.7")]  # as some proxies add theirs
+    both = Request({"type": "http", "client": ("10.0.0.2", 1), "headers": lines})
+    assert sign_in.address_of(both) == "192.0.2.7"
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_given_up(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "BODY_S", 0.05)
+
+    async def drips() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    kind = (b"content-type", b"application/json")
+    assert await sign_in.fields_of(Request({"type": "http", "headers": [kind]}, drips)) is None
+
+
+async def test_behind_tls_a_cookie_that_a_neighbour_may_plant_opens_nothing(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sid` may come from any site under the same domain; `__Host-sid` from this very one alone."""
+    secret = accounts.sign_in("vera", PASSWORD)
+    use(accounts, monkeypatch, public_url="https://desk.example.com")
+
+    planted = await Browser(cookies={"sid": secret}).ask("GET", "/")
+    own = await Browser(cookies={"sid": "planted", "__Host-sid": secret}).ask("GET", "/")
+
+    assert (planted.status, own.status) == (303, 200)
+
+
+@pytest.mark.parametrize("path", ["/", PAGE, "/_stcore/health"])
+async def test_no_other_site_draws_the_desk_within_a_page_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A desk without accounts opens for any page of this machine's browser: not for one that hides it."""
+    use(accounts_in(tmp_path), monkeypatch)
+
+    told = (await Browser().ask("GET", path)).headers
+
+    assert "frame-ancestors" in told["content-security-policy"]
+    assert told["x-frame-options"] == "SAMEORIGIN"
+
 
 # Going out
 
@@ -426,7 +479,7 @@ def test_a_page_shows_a_stranger_the_way_in_and_no_figure(accounts: Accounts, co
     assert [title.value for title in at.subheader] == ["Sign in"]
     assert list(at.metric) == []
     with pytest.raises(AccountError, match="not signed in any more"):
-        sign_in.actor()
+        sign_in.actor(Kind.PLACE)
 
 
 def test_a_page_opens_for_who_is_signed_in_until_it_is_revoked(accounts: Accounts, cookies: dict[str, str]) -> None:
@@ -435,11 +488,26 @@ def test_a_page_opens_for_who_is_signed_in_until_it_is_revoked(accounts: Account
     assert at.metric[0].value == FIGURE
     signed = sign_in.who()
     assert signed is not None
-    assert sign_in.actor() == signed.actor
+    assert sign_in.actor(Kind.PLACE) == signed.actor
 
     accounts.revoke_all(by="olga")
 
     assert list(at.run().metric) == []
+
+
+def test_who_stops_the_desk_waits_for_no_account(
+    accounts: Accounts, clock: ManualClock, cookies: dict[str, str], tmp_path: Path
+) -> None:
+    cookies["sid"] = accounts.sign_in("tim", PASSWORD)
+    clock.advance(seconds=30)
+    with sqlite3.connect(tmp_path / "accounts.db", isolation_level=None) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        stops = [sign_in.actor(kind) for kind in (Kind.KILL, Kind.DISARM)]
+        writer.execute("ROLLBACK")
+
+    signed = sign_in.who()
+    assert signed is not None
+    assert stops == [signed.actor] * 2
 
 
 def test_a_page_opens_for_this_machines_owner_without_accounts(
@@ -448,4 +516,4 @@ def test_a_page_opens_for_this_machines_owner_without_accounts(
     use(accounts_in(tmp_path), monkeypatch)
 
     assert page().metric[0].value == FIGURE
-    assert sign_in.actor() == LOCAL_OWNER
+    assert sign_in.actor(Kind.PLACE) == LOCAL_OWNER

@@ -49,7 +49,7 @@ def ask(kind: Kind, payload: dict[str, Any], key: str) -> str:
     nothing twice. It never raises: what went wrong is kept for `fate(key)` to say."""
     st.session_state.setdefault(_FAILED, {}).pop(key, None)
     try:
-        bootstrap.trading().inbox.append(Command(key, kind, sign_in.actor(), payload))
+        bootstrap.trading().inbox.append(Command(key, kind, sign_in.actor(kind), payload))
     except Exception as error:  # noqa: BLE001 - whatever broke, a person pressed a button and must be told
         st.session_state[_FAILED][key] = _in_vain(error)
     return key

@@ -44,6 +44,8 @@ def _channels(app: Open) -> None:
     for name in registry.names("alerts"):
         with st.container(border=True, key=f"channel_{name}"):
             _status(app, name)
+            if not app.may(Deed.KEYS):
+                continue
             folded = st.expander("Keys and addresses", key=f"channel_keys_{name}", on_change="rerun")
             if folded.open:
                 with folded:
@@ -108,7 +110,9 @@ def why(state: ChannelState, now: datetime) -> str:
     health = state.health
     if state.usable and health.rests_until is not None and health.rests_until <= now:
         return wording.sentence(f"the next message is tried at once. Last time: {health.said}")
-    return wording.sentence(state.words) if state.missing or health.said else ""
+    if state.missing:
+        return wording.sentence(telling.needs(state))
+    return wording.sentence(state.words) if health.said else ""
 
 
 def counts(state: ChannelState, zone: str) -> str:

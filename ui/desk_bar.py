@@ -60,19 +60,22 @@ def draw() -> None:
     if first := _banner():
         on_press = _presses("desk_banner")
         desk_panel("banner", account, colours=colours, key="desk_banner", on_press=on_press, first=first)
-    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=_presses("desk_strip_top"))
+    on_press, stops = _presses("desk_strip_top"), not _looks_on(Kind.KILL)
+    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=on_press, stops=stops)
     if pending := st.session_state.pop(_PENDING, None):
         name, key = pending
         (_re_arm if name == "arm" else _stop)(key)
 
 
 def _signed_in() -> None:
-    """Who looks, and the way out; nothing on a desk without accounts."""
+    """Who looks, and the way out; on a desk without accounts, for whom it opens and where that is changed."""
     try:
-        signed = sign_in.who()
+        signed, asks = sign_in.who(), sign_in.needed()
     except Exception:  # noqa: BLE001 - the page says itself what is broken
         return
     if signed is None:
+        if not asks:
+            _open_to_this_machine()
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="desk_who"):
         st.caption(f"{wording.plain(signed.name)} · {signed.role}")
@@ -80,6 +83,15 @@ def _signed_in() -> None:
     if signed.idle:
         st.caption(sign_in.idle_words(signed))
         sign_in.way_in("bar")
+
+
+def _open_to_this_machine() -> None:
+    st.caption("No sign-in yet: this desk opens for whoever sits at this machine, and for nobody else.")
+    st.button("Make it ask who you are", key="desk_first_owner", width="stretch", on_click=_go, args=("People",))
+
+
+def _go(place: str) -> None:
+    st.session_state[_GO] = place
 
 
 def _looks_on(kind: Kind) -> bool:
@@ -137,7 +149,7 @@ def _presses(component: str) -> Callable[[], None]:
 def _pressed(component: str) -> None:
     name = str(st.session_state[component].pressed or "")
     if name.startswith("go "):
-        st.session_state[_GO] = name.removeprefix("go ")
+        _go(name.removeprefix("go "))
     elif name:
         _soon(name)
 

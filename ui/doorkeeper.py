@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import streamlit as st
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import bootstrap
 from desk.accounts import Accounts
-from desk.door import is_loopback
+from desk.door import Door, is_loopback
 from domain.errors import DeskError
 from ui.open_line import OpenLine
 
@@ -29,6 +31,12 @@ OPEN = {PAGE: ("GET", "HEAD"), LOGIN: ("POST",), LOGOUT: ("POST",), HEALTH: ("GE
 SCRIPTS = "/static/"  # Streamlit's own, as everybody has them: a page that is put out still needs them to say so
 COOKIES = ("__Host-sid", "sid")  # the first one only where browsers come by https
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+# No other site draws the desk within a page of its own, for somebody to press what they do not see.
+NOT_FRAMED = {"Content-Security-Policy": "frame-ancestors 'self'", "X-Frame-Options": "SAMEORIGIN"}
+UNREADABLE = (
+    "The accounts of this desk cannot be read; its log says why. On its own machine, python trading_bot.py --kill 2 "
+    "stops trading all the same."
+)
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _log = logging.getLogger(__name__)
 
@@ -51,6 +59,8 @@ class Doorkeeper:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "http":
+            send = _not_framed(send)
         turned = await self._turned(scope)
         if turned is None and scope["type"] == "websocket":
             await self._watched(scope, receive, send)
@@ -84,13 +94,24 @@ class Doorkeeper:
             return await run_in_threadpool(self._stranger, scope, headers)
         except DeskError as error:
             _log.error("nobody is let in: %s", error)
-            return Turned(503, "The accounts of this desk cannot be read; its log says why.")
+            return Turned(503, UNREADABLE)
 
     def _stranger(self, scope: Scope, headers: Headers) -> Turned | None:
         accounts = self._accounts()
         if not accounts.any():
             return _from_elsewhere(scope, headers)
         return None if accounts.who(secret_of(headers)) else Turned(401, "Sign in first.")
+
+
+def _not_framed(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in NOT_FRAMED.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sent
 
 
 def _is_open(path: str, method: str) -> bool:
@@ -124,7 +145,14 @@ def secret_of(headers: Headers | Any) -> str:
 
 def secret_in(cookies: Any) -> str:
     """The same, of cookies that were taken apart already (`st.context.cookies`)."""
-    return next((str(cookies[name]) for name in COOKIES if cookies.get(name)), "")
+    return str(cookies.get(cookie()[0]) or "")
+
+
+def cookie() -> tuple[str, bool]:
+    """The cookie's name, and whether it travels by https only. Where browsers come by https the other name counts for
+    nothing: any neighbour under the same domain could plant it."""
+    secure = Door.of(st.get_option, bootstrap.reached_by()[0]).secure
+    return COOKIES[0 if secure else 1], secure
 
 
 def own_origin(headers: Headers) -> bool:

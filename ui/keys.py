@@ -6,6 +6,8 @@ The rule: what is typed goes to `POST /auth/keys` and never through Streamlit; o
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 import bootstrap
@@ -13,7 +15,7 @@ import settings as settings_file
 from desk import keys
 from desk.authority import Deed
 from desk.keys import Shown
-from domain.errors import DeskError
+from domain.errors import AccountError, DeskError
 from ui import roles, sign_in, wording
 from ui.private_post import Asked, Done, route
 from ui.sealed_form import Field, sealed_form
@@ -22,6 +24,7 @@ from ui.session import Open
 POST = "/auth/keys"
 _WRONG, _DONE = "keys_wrong", "keys_done"
 RESTART = "Start the dashboard, and an engine of its own where one runs, again; till then they go on as they were."
+_SPELLED = re.compile(r"[A-Z][A-Z_]+[A-Z]")
 _UNCHANGED = ("", "as it is")
 
 
@@ -89,7 +92,7 @@ def _field(row: Shown) -> Field:
         kind="password" if row.secret else "text",
         autocomplete="off" if not row.secret else "new-password",
         placeholder=now or kept,
-        hint=row.hint if not row.choices else f"now {row.value}" + (f"; {row.hint}" if row.hint else ""),
+        hint=wording.sentence("; ".join(filter(None, [f"now {row.value}" if row.choices else "", row.hint])), ""),
         choices=choices,
         needed=False,
     )
@@ -118,7 +121,7 @@ def _forget(name: str, group: str) -> None:
     try:
         sign_in.must(Deed.KEYS)
         keys.forget(name)
-        st.session_state[f"{_DONE}_{group}"] = f"{name.upper()} is forgotten. {_heard(group)}"
+        st.session_state[f"{_DONE}_{group}"] = f"{keys.LABELS[name]} is forgotten. {_heard(group)}"
     except DeskError as error:
         st.session_state[f"{_WRONG}_{group}"] = str(error)
 
@@ -127,11 +130,18 @@ def _keep(asked: Asked) -> Done:
     asked.must(Deed.KEYS)
     group = asked.text("group")
     typed = {name.lower(): value for name, value in asked.fields.items() if name != "group"}
-    changed = keys.keep(group, typed)
+    try:
+        changed = keys.keep(group, typed)
+    except DeskError as error:
+        raise AccountError(named(str(error))) from None
     if not changed:
         return Done("Nothing was typed, so nothing was changed.")
-    names = ", ".join(name.upper() for name in changed)
-    return Done(f"Kept: {names}. {_heard(group)}".strip())
+    return Done(f"Kept: {', '.join(keys.LABELS[name] for name in changed)}. {_heard(group)}".strip())
+
+
+def named(text: str) -> str:
+    """A text with the settings of `.env` in it by the names that the forms have for them."""
+    return _SPELLED.sub(lambda found: keys.LABELS.get(found[0].lower(), found[0]), text)
 
 
 def _heard(group: str) -> str:

@@ -12,6 +12,7 @@ import segno
 import streamlit as st
 
 import bootstrap
+from desk.authority import Role
 from desk.known import SignedIn
 from desk.one_time import Enrolment
 from domain.errors import AccountError, DeskError
@@ -89,11 +90,13 @@ def _codes(signed: SignedIn) -> None:
             st.write("Take them away here, then set them up anew. Until then nothing can be armed in your name.")
             sealed_form(POST, [OWN_PASSWORD], "Take them away", key="account_no_codes", hidden={"do": "no codes"})
         return
-    st.write(
-        "A code of an authenticator app, good once and for half a minute, asked for before live trading is armed. "
-        "First the password; then scan what is shown, once, and give the first code."
-    )
+    if signed.role is not Role.OWNER:
+        st.caption("A code of an authenticator app is asked for before live trading is armed, which owners do.")
+        return
+    st.write("A code of an authenticator app, good once and for half a minute, asked for before live trading is armed.")
+    st.caption("1 · The password. What the app needs is then shown here, once: scan it.")
     sealed_form(POST, [OWN_PASSWORD], "Show what the app needs", key="account_enrol", hidden={"do": "enrol"})
+    st.caption("2 · The code that the app shows then.")
     sealed_form(POST, [CODE], "This is the first code", key="account_confirm", hidden={"do": "confirm"})
 
 

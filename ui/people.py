@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 import bootstrap
+from desk.accounts import Accounts
 from desk.authority import LOCAL_OWNER, Deed, Role
 from desk.known import Account, SignedIn
 from domain.errors import AccountError, DeskError
@@ -22,7 +23,7 @@ from ui.session import Open
 
 POST = "/auth/people"
 TAB = "People"
-RULES = "twelve characters or more; four random words do well"
+RULES = "Twelve characters or more; four random words do well."
 TWICE = "The two passwords are not the same: nothing was changed."
 MEANS = {
     Role.VIEWER: "sees everything, changes own colours, watch list and subscriptions",
@@ -62,6 +63,15 @@ def people(app: Open) -> None:
     if app.signed is None:
         _first()
         return
+    with st.container():  # one place, however many: what the form beneath says stays when somebody is added
+        may_change = _everybody(app)
+    if may_change:
+        _add()
+    _events(app)
+
+
+def _everybody(app: Open) -> bool:
+    """A line for each person, and whether who looks may change them."""
     if told := st.session_state.pop(_SAID, None):
         good, said = told
         (st.success if good else st.error)(wording.plain(said), icon=":material/check:" if good else ":material/error:")
@@ -70,9 +80,7 @@ def people(app: Open) -> None:
     inside = accounts.sign_ins()
     for account in accounts.all():
         _person(app, account, [one for one in inside if one.name == account.name], may_change)
-    if may_change:
-        _add()
-    _events(app)
+    return may_change
 
 
 def _first() -> None:
@@ -149,9 +157,14 @@ def _actions(account: Account, inside: list[SignedIn], codes: bool) -> None:
                     name,
                     f"Remove {name} for good",
                     "gone",
-                    lambda a, by: a.remove(name, by=by),
+                    lambda a, by: _removed(a, name, by),
                     "has no account any more",
                 )
+
+
+def _removed(accounts: Accounts, name: str, by: str) -> None:
+    accounts.remove(name, by=by)
+    bootstrap.people().forget(name)
 
 
 def _role(account: Account) -> None:
@@ -198,7 +211,7 @@ def _add() -> None:
     with st.expander("Add somebody", icon=":material/person_add:", key="people_add"):
         st.caption("They sign in with this name and password, and change the password under My account.")
         choices = [(str(role), str(role)) for role in Role]
-        st.caption(" · ".join(f"**{role}** {means}" for role, means in MEANS.items()))
+        st.caption("  \n".join(f"**{role}** {means}" for role, means in MEANS.items()))
         fields = [Field("name", "Name"), Field("role", "Role", choices=choices), *new_password()]
         sealed_form(POST, fields, "Add", key="people_new", hidden={"do": "add"})
 
@@ -250,7 +263,7 @@ def _made_first(asked: Asked) -> Done:
     """While there is none the door lets in this machine alone, so who asks sits at it."""
     if sign_in.needed():
         raise AccountError("This desk has an owner already: sign in.")
-    bootstrap.accounts().add(asked.text("name"), password_of(asked), Role.OWNER, by=LOCAL_OWNER)
+    bootstrap.accounts().add(asked.text("name"), password_of(asked), Role.OWNER, by=LOCAL_OWNER, first=True)
     return Done("Sign in now.", go=f"{sign_in.PAGE}?next=%2Fsettings%3Ftab%3D{TAB}")
 
 

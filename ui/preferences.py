@@ -8,7 +8,7 @@ import bootstrap
 from desk.authority import Deed
 from domain import registry
 from domain.errors import DeskError
-from ui import roles, sign_in, tables
+from ui import roles, sign_in, tables, wording
 from ui.palettes import PALETTES
 from ui.session import Open
 
@@ -32,8 +32,8 @@ def data_source(app: Open) -> None:
     st.radio(
         "Candles and quotes come from",
         names,
-        format_func=lambda name: registry.part("feeds", name).label,
-        captions=[registry.part("feeds", name).limits for name in names],
+        format_func=lambda name: wording.plain(registry.part("feeds", name).label),
+        captions=[wording.plain(registry.part("feeds", name).limits) for name in names],
         index=names.index(running),
         key=key,
         on_change=_switch,

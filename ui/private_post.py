@@ -22,7 +22,7 @@ from starlette.routing import Route
 from desk.authority import Deed
 from domain.clock import SystemClock
 from domain.errors import DeskError, LedgerError, LockedOut, WrongSignIn
-from ui import sign_in
+from ui import sign_in, wording
 from ui.doorkeeper import own_origin, secret_of
 
 NOT_OURS = "This was not sent by the desk's own page."
@@ -89,7 +89,7 @@ def _refused(error: DeskError) -> Response:
     if isinstance(error, LedgerError):
         logging.getLogger(__name__).error("the accounts cannot be used: %s", error)
         return _answer({"problem": sign_in.UNREADABLE}, 503)
-    return _answer({"problem": str(error)}, 401 if isinstance(error, WrongSignIn) else 400)
+    return _answer({"problem": wording.sentence(str(error))}, 401 if isinstance(error, WrongSignIn) else 400)
 
 
 def _answer(told: dict[str, Any], status: int = 200) -> Response:

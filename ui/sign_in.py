@@ -29,20 +29,31 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 import bootstrap
-from desk.authority import DEEDS, LOCAL_OWNER, MAY, Deed, Role
-from desk.door import Door
+from desk.authority import DEEDS, LOCAL_OWNER, MAY, STOPS, Deed, Role
+from desk.door import is_loopback
 from desk.known import IDLE_AFTER, SignedIn
 from desk.people import OWNER
 from domain.clock import SystemClock
 from domain.commands import Kind
 from domain.errors import AccountError, DeskError, LockedOut
-from ui.doorkeeper import COOKIES, LOGIN, LOGOUT, PAGE, Doorkeeper, own_origin, secret_in, secret_of
+from ui.doorkeeper import (
+    COOKIES,
+    LOGIN,
+    LOGOUT,
+    PAGE,
+    UNREADABLE,
+    Doorkeeper,
+    cookie,
+    own_origin,
+    secret_in,
+    secret_of,
+)
 
-MOST_BYTES = 4096
+MOST_BYTES, BODY_S = 4096, 10.0
 AT_ONCE, IN_LINE = 2, 8  # each costs half a second of a core; the engine needs the others
 BUSY = "Many are signing in at this moment. Try again in a few seconds."
+UNSTATED = "an unstated proxy"  # one for all: what it says is nobody's address
 ELSEWHERE = "Sign in on the desk's own page."
-UNREADABLE = "The accounts of this desk cannot be read; its log says why."
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
@@ -100,11 +111,12 @@ def pressed() -> SignedIn | None:
     return bootstrap.accounts().active(_secret())
 
 
-def actor() -> str:
-    """What a command of this page names as its actor: a reference the engine looks up. AccountError for a stranger."""
+def actor(kind: Kind) -> str:
+    """What a command of this page names as its actor: a reference the engine looks up. AccountError for a stranger.
+    What stops the desk waits for nothing: that a hand was there need not be written down first."""
     if not needed():
         return LOCAL_OWNER
-    signed = pressed()
+    signed = who() if kind in STOPS else pressed()
     if signed is None:
         raise AccountError("You are not signed in any more. Sign in and try again.")
     return signed.actor
@@ -263,11 +275,22 @@ def _signed_in(request: Request, fields: dict[str, str]) -> str:
 
 def address_of(request: Request) -> str:
     """Where a request came from: its sender, or what the stated proxy says of it (the last entry: its own)."""
-    sender = request.client.host if request.client else ""
-    if sender and sender == bootstrap.reached_by()[1]:
-        told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-        return told[:45] or sender
-    return sender
+    sender, stated = request.client.host if request.client else "", bootstrap.reached_by()[1]
+    # A proxy may add to the visitor's own line or a line of its own beneath it.
+    lines = ",".join(request.headers.getlist("x-forwarded-for"))
+    told = [_host(entry.strip()) for entry in lines.split(",") if entry.strip()]
+    # Streamlit's server believes whoever comes from this machine, and gives that as the sender.
+    believed = bool(sender) and sender in told
+    if told and (sender == stated or (believed and is_loopback(stated))):
+        return told[-1][:45]
+    return UNSTATED if believed else sender
+
+
+def _host(entry: str) -> str:
+    """An address without its port."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
 def safe_next(path: str) -> str:
@@ -283,12 +306,17 @@ def locked_words(until: datetime, wait_s: int) -> str:
 
 
 async def fields_of(request: Request) -> dict[str, str] | None:
-    """What was sent, by a form or as JSON; None where it is too much, or neither a form nor JSON of texts."""
+    """What was sent, by a form or as JSON; None where it is too much or too slow, or neither a form nor JSON of
+    texts."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            return None
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    return None
+    except TimeoutError:
+        return None
     with suppress(ValueError, UnicodeDecodeError):
         if is_json(request):
             found = orjson.loads(body)
@@ -326,14 +354,8 @@ def _drawn(
 
 def give_cookie(answer: Response, secret: str) -> None:
     """Hand the secret of a sign-in to the browser, where no script can read it."""
-    name, secure = _cookie()
+    name, secure = cookie()
     answer.set_cookie(name, secret, httponly=True, samesite="lax", secure=secure, path="/")
-
-
-def _cookie() -> tuple[str, bool]:
-    """The cookie's name, and whether it travels by https only."""
-    secure = Door.of(st.get_option, bootstrap.reached_by()[0]).secure
-    return COOKIES[0 if secure else 1], secure
 
 
 ROUTES = [

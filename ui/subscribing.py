@@ -85,6 +85,8 @@ def _form(here: Panel, tf: str) -> None:
             default=Kind.PATTERN,
             required=True,
             key=here.key("kind"),
+            on_change=here.drop,
+            args=("said",),
             label_visibility="collapsed",
             persist_state="session",
             wrap=True,
@@ -235,10 +237,25 @@ def _words(here: Panel, kind: Kind) -> None:
             "None of these channels reaches you now: the history would have a line, and you nothing.",
             icon=":material/notifications_off:",
         )
+    if there := _there_already(here, wished):
+        st.caption(f":material/info: {wording.plain(there)}")
     if kind not in ASKED_FOR and telling.sees_all(here.app):
         usual = here.rules.channels(kind)
         if usual:
             st.caption(f"The desk's rules tell an owner of this anyway, by {telling.listed(usual)}; this adds to it.")
+
+
+def _there_already(here: Panel, wished: Subscription) -> str:
+    """That a price is on the far side of the level as it is: it is told when it comes back and crosses."""
+    standing = here.app.desk.board.get(wished.symbol) if wished.level is not None else None
+    if standing is None or wished.level is None:
+        return ""
+    last, above = standing.quote.last, wished.kind is Kind.PRICE_ABOVE
+    if last == wished.level or (last > wished.level) is not above:
+        return ""
+    side, other = ("above", "below") if above else ("below", "above")
+    price = wording.price(last, instrument(wished.symbol))
+    return f"{wished.symbol} is {side} it already, at {price}: a bar has to close {other} it first, then it counts."
 
 
 def sentence(here: Panel, wished: Subscription) -> str:
@@ -249,8 +266,8 @@ def sentence(here: Panel, wished: Subscription) -> str:
 def _way(here: Panel, wished: Subscription) -> str:
     if wished.channels:
         return telling.listed(wished.channels)
-    usual = here.rules.channels(wished.kind)
-    return f"whatever is usual for this ({telling.listed(usual)})" if usual else "no channel at all"
+    usual = here.reaching(wished) or here.rules.channels(wished.kind)
+    return f"what is usual for this ({telling.listed(usual)})" if usual else "no channel at all"
 
 
 def when(wished: Subscription) -> str:

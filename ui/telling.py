@@ -25,7 +25,7 @@ from notices.addressing import ADDRESSES
 from notices.outbox import Outbox
 from notices.rules import Rules
 from notifier import ChannelState
-from ui import wording
+from ui import keys, wording
 from ui.session import Open
 
 TAB = "Notifications"
@@ -82,9 +82,17 @@ def sees_all(app: Open) -> bool:
 def unusable(app: Open, state: ChannelState) -> str:
     """Why this channel does not reach who looks; '' where it does."""
     if not state.usable:
-        return state.words if state.missing else "switched off"
+        return f"{needs(state)}; Settings → Notifications" if state.missing else "switched off"
     own = sees_all(app) or state.name in rooms() or app.people.preference(ADDRESSES, {}).get(state.name)
     return "" if own else "it has no address of yours"
+
+
+def needs(state: ChannelState) -> str:
+    """What a channel has to be given, by the names its form has; '' where nothing is missing."""
+    if not state.missing:
+        return ""
+    either = (keys.named(one).split(" or ") for one in state.missing)
+    return f"not set up: it needs {', '.join(' or '.join(dict.fromkeys(names)) for names in either)}"
 
 
 # Whether anybody tells

@@ -89,10 +89,11 @@ def desk_panel(
     key: str,
     on_press: Callable[[], None],
     first: dict[str, Any] | None = None,
+    stops: bool = True,
 ) -> Any:
     """How the desk stands: as the sidebar's panel (`side`), as the line that says whose money it is (`banner`, which
     shows `first` until the browser has asked), or as alarms and a line above the page (`strip`). A button in it lands
-    in `.pressed` as `stop`, `arm` or `go` with where to."""
+    in `.pressed` as `stop`, `arm` or `go` with where to. `stops`: the line has the switch that stops the desk."""
     data = {
         "form": form,
         "account": account,
@@ -100,6 +101,7 @@ def desk_panel(
         "up": colours.up,
         "down": colours.down,
         "first": first,
+        "stops": stops,
     }
     return _desk(key=key, data=data, on_pressed_change=on_press)
 

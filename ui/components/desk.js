@@ -87,7 +87,7 @@ function strip(feed, bar) {
   const state = e.silent ? ['bad', 'NO ENGINE'] : tradingPill(s);
   return `${s.banner ? '' : `<span class="dk-mode ${modeOf(s)}"><b>${escapeText(word)}</b></span>`}<b class="dk-equity">${a?.equity ?? '–'}</b>${day}` +
     `<span class="dk-orders">${a ? `${a.open_orders} ${a.open_orders === 1 ? 'order' : 'orders'}` : ''}</span><span class="dk-pill ${state[0]}">${escapeText(state[1])}</span>` +
-    '<button type="button" class="dk-press stop" data-press="stop" aria-label="Stop trading">Stop</button>';
+    (bar.data.stops ? '<button type="button" class="dk-press stop" data-press="stop" aria-label="Stop trading">Stop</button>' : '');
 }
 
 // The line above the page is for where the sidebar is away: folded on this screen, or on every phone.

@@ -1,5 +1,6 @@
 // What is typed goes to a route by fetch; to Streamlit goes that it was done, and nothing else.
 const FORMS = new WeakMap();
+let HINTS = 0;
 
 function fieldOf(one) {
   const label = document.createElement('label');
@@ -14,7 +15,9 @@ function fieldOf(one) {
     for (const name of ['data-1p-ignore', 'data-lpignore']) if (one.autocomplete === 'off') input.setAttribute(name, 'true');
   }
   const hint = document.createElement('small');
-  hint.textContent = one.hint;
+  hint.textContent = one.hint; hint.id = `sf-${++HINTS}`;
+  input.setAttribute('aria-label', one.label);  // the hint is no part of its name
+  if (one.hint) input.setAttribute('aria-describedby', hint.id);
   label.append(input, hint);
   return label;
 }
