@@ -21,6 +21,7 @@ from tests.campaigns import (
     ledger_writers,
     notices,
     regime,
+    soak,
     spread,
     stateful,
 )
@@ -41,6 +42,7 @@ CAMPAIGNS = {
     "confirming": confirming.run,
     "notices": notices.run,
     "adopted": adopted.run,
+    "soak": soak.run,
     "regime": regime.run,
     "spread": spread.run,
 }
