@@ -64,9 +64,7 @@ class Backtest:
         self.symbol = ""
         self._free = type(self).on_bar is not Backtest.on_bar
         if self._free and self.setup.filters:
-            raise ValueError(
-                "filters judge what a strategy wants: with on_bar ask them there, and leave them out here"
-            )
+            raise ValueError("filters judge what a strategy wants: with on_bar ask them there, and leave them out here")
         if strategy is None and not self._free and type(self).target is Backtest.target:
             raise ValueError("nothing decides: give a strategy, or subclass Backtest and override target or on_bar")
 
