@@ -285,6 +285,11 @@ class Accounts:
             raise WrongSignIn(CODE_DOES_NOT_FIT)
         return self._must(secret)
 
+    def fresh(self, signed: SignedIn) -> bool:
+        """Whether this sign-in gave a one-time code within the last two minutes, or its person has none set up."""
+        given = signed.confirmed is not None and self._clock.now() - signed.confirmed <= CONFIRMED_FOR
+        return given or not self.has_codes(signed.name)
+
     def unlock(self, *, by: str) -> None:
         """Forget every wrong attempt."""
         with self._changing(by) as (db, tell):

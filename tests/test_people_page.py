@@ -277,8 +277,29 @@ async def test_one_time_codes_are_shown_once_and_counted_from_the_first_right_on
 
     assert (await ask(desk, own_account.POST, do="no codes", old="not this one")).status == 401
     assert desk.accounts.has_codes("olga")
-    assert (await ask(desk, own_account.POST, do="no codes", old=PASSWORD)).status == 200
+    assert (await ask(desk, own_account.POST, do="no codes", old=PASSWORD, code=code)).status == 401
+    desk.clock.advance(minutes=1)
+    fresh = pyotp.TOTP(secret).at(desk.clock.now())
+    assert (await ask(desk, own_account.POST, do="no codes", old=PASSWORD, code=fresh)).status == 200
     assert not desk.accounts.has_codes("olga")
+
+
+async def test_a_password_alone_changes_nobody_where_its_owner_has_one_time_codes(desk: Peopled) -> None:
+    secret = desk.accounts.enrol(desk.cookies["sid"], PASSWORD).secret
+    desk.accounts.confirm(desk.cookies["sid"], pyotp.TOTP(secret).at(desk.clock.now()))
+    desk.clock.advance(minutes=3)
+    another = {"do": "add", "name": "mallory", "role": "owner", **BOTH}
+
+    refused = await ask(desk, people.POST, **another)
+    at = page(SETTINGS, tab="People")
+    assert "before anything here is changed" in said(at)
+    assert "Give a one-time code first" in said(press(at, "people_gone_tim"))
+    assert (refused.status, "mallory" in roles(desk), "tim" in roles(desk)) == (400, False, True)
+
+    code = pyotp.TOTP(secret).at(desk.clock.now())
+    assert (await ask(desk, own_account.POST, do="confirm", code=code)).status == 200
+    assert (await ask(desk, people.POST, **another)).status == 200
+    assert "before anything here is changed" not in said(page(SETTINGS, tab="People"))
 
 
 async def test_too_many_wrong_codes_say_how_long_to_wait(desk: Peopled) -> None:

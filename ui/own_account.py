@@ -88,7 +88,9 @@ def _codes(signed: SignedIn) -> None:
         st.markdown(":green[:material/check_circle:] They are set up: arming live trading asks for one.")
         with st.popover("Another phone"):
             st.write("Take them away here, then set them up anew. Until then nothing can be armed in your name.")
-            sealed_form(POST, [OWN_PASSWORD], "Take them away", key="account_no_codes", hidden={"do": "no codes"})
+            fields = [OWN_PASSWORD, CODE]
+            sealed_form(POST, fields, "Take them away", key="account_no_codes", hidden={"do": "no codes"})
+            st.caption("A lost phone: another owner takes them away under People, or this machine's shell does.")
         return
     if signed.role is not Role.OWNER:
         st.caption("A code of an authenticator app is asked for before live trading is armed, which owners do.")
@@ -115,9 +117,10 @@ def _posted(asked: Asked) -> Done:
             return _enrolled(accounts.enrol(asked.secret, asked.text("old"), asked.address))
         case "confirm":
             accounts.confirm(asked.secret, asked.text("code"), asked.address)
-            return Done("Taken. It is good for one arming within two minutes.")
+            return Done("Taken. It is good for two minutes.")
         case "no codes":
             accounts.verify(signed.name, asked.text("old"), asked.address)
+            accounts.confirm(asked.secret, asked.text("code"), asked.address)
             accounts.forget_codes(signed.name, by=signed.name)
             return Done("There are no one-time codes any more.")
     raise AccountError("This is nothing that can be done to an account.")

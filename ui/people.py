@@ -63,11 +63,22 @@ def people(app: Open) -> None:
     if app.signed is None:
         _first()
         return
+    _code(app.signed)
     with st.container():  # one place, however many: what the form beneath says stays when somebody is added
         may_change = _everybody(app)
     if may_change:
         _add()
     _events(app)
+
+
+def _code(signed: SignedIn) -> None:
+    """Who has one-time codes gives one before changing people: a password alone makes no owner and takes no codes."""
+    from ui import own_account  # it takes the fields of a new password from here
+
+    if bootstrap.accounts().fresh(signed):
+        return
+    st.markdown("**One-time code** of your authenticator app, before anything here is changed:")
+    sealed_form(own_account.POST, [own_account.CODE], "Give the code", key="people_code", hidden={"do": "confirm"})
 
 
 def _everybody(app: Open) -> bool:

@@ -53,6 +53,7 @@ MOST_BYTES, BODY_S = 4096, 10.0
 AT_ONCE, IN_LINE = 2, 8  # each costs half a second of a core; the engine needs the others
 BUSY = "Many are signing in at this moment. Try again in a few seconds."
 UNSTATED = "an unstated proxy"  # one for all: what it says is nobody's address
+CODE_FIRST = "Give a one-time code first (Settings, People): this changes who may come in."
 ELSEWHERE = "Sign in on the desk's own page."
 HEADERS = {
     "Cache-Control": "no-store",
@@ -146,6 +147,8 @@ def must(deed: Deed, secret: str | None = None) -> str:
         raise AccountError(f"{signed.name} may not {deed}: the role is {signed.role}. Ask the owner.")
     if signed.idle and deed not in DEEDS[Role.VIEWER]:
         raise AccountError(idle_words(signed))
+    if deed is Deed.PEOPLE and not bootstrap.accounts().fresh(signed):
+        raise AccountError(CODE_FIRST)
     return signed.name
 
 
