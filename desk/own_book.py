@@ -33,7 +33,7 @@ _FILLS = (
     )
     .where(
         schema.fill.c.account == sa.bindparam("of_account"),
-        schema.fill.c.symbol == sa.bindparam("of_symbol"),
+        schema.fill.c.symbol.in_(sa.bindparam("of_symbols", expanding=True)),
         schema.fill.c.seq > sa.bindparam("after"),
     )
     .order_by(schema.fill.c.seq)
@@ -80,12 +80,15 @@ class OwnBook:
         return self
 
     def rows(self, reader: Reader) -> Iterator[tuple[str, Line, Any]]:
-        """`refresh`, fill by fill: the symbol, its line as it is after the fill, and the fill's row."""
+        """`refresh`, fill by fill in the order they came: the symbol, its line as it is after the fill, and the fill's
+        row."""
         for symbol in self.adoption.symbols:
-            line = self.lines.setdefault(symbol, Line())
-            for row in reader.rows(_FILLS, of_account=self.adoption.account, of_symbol=symbol, after=line.seq):
-                line.take(row, self.adoption.source)
-                yield symbol, line, row
+            self.lines.setdefault(symbol, Line())
+        about = {"of_account": self.adoption.account, "of_symbols": self.adoption.symbols}
+        for row in reader.rows(_FILLS, **about, after=max(line.seq for line in self.lines.values())):
+            line = self.lines[row.symbol]
+            line.take(row, self.adoption.source)
+            yield row.symbol, line, row
 
     def own(self, symbol: str) -> Decimal:
         """What it holds of its own, below zero when short."""
