@@ -60,8 +60,8 @@ def _runs(candles: pd.DataFrame) -> None:
             stream_of(made).warm(candles)
     Ranges((14,)).warm(candles)
     filters = tuple(filter_of(name)() for name in ("volume", "spread", "regime", "correlation"))
-    exits = {"stop": Exit("atr", 2.0), "target": Exit("pct", 3.0), "trail": Exit("price distance", 1.0)}
-    rules = Setup(**exits, filters=filters)
+    stop, target, trail = Exit("atr", 2.0), Exit("pct", 3.0), Exit("price distance", 1.0)
+    rules = Setup(stop=stop, target=target, trail=trail, filters=filters)
     both = {"AAPL": candles, "MSFT": candles.iloc[5:]}
     assert Backtest(both, find("sma_crossover")(), rules).run().metrics
 

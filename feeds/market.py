@@ -381,9 +381,10 @@ class Market:
         own = between(self._own(of, tf), start, end)
         if self.feed.simulated and len(own):
             return own, np.full(len(own), _FILES, dtype=object)
+        waiting = self.keeper.waiting(of, tf)  # before the store: what is kept meanwhile is in both, never in neither
         kept = self.store.load(of, tf, start, end)
         layers = [(own, np.full(len(own), _FILES, dtype=object))]
-        layers += [(between(f, start, end), np.full(len(f), n)) for f, n in self.keeper.waiting(of, tf)]
+        layers += [(between(f, start, end), np.full(len(f), n)) for f, n in waiting]
         layers += [(kept.candles, np.asarray(kept.sources, dtype=object))]
         bars, names = _stacked([(f, n[: len(f)]) for f, n in layers if len(f)])
         order = np.argsort(nanos(bars), kind="stable")
@@ -403,7 +404,7 @@ class Market:
         now = pd.Timestamp(self.clock.now()).value
         forming = int(starts(np.array([now]), tf, of)[0])
         until = min(span.end, _moment(forming if forming >= 0 else now))
-        taken = [*self.store.covered(of, tf), *self.keeper.covered(of, tf)]
+        taken = [*self.keeper.covered(of, tf), *self.store.covered(of, tf)]  # in this order, as in `_at_hand`
         if len(own):
             taken.append(Span(_moment(nanos(own)[0]), _moment(ends(nanos(own)[-1:], tf, of)[0])))
         left = without(Span(span.start, until), sorted(taken)) if span.start < until else []

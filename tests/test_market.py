@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -374,3 +375,27 @@ async def test_an_answer_does_not_wait_for_the_disk(market: Market, feed: FakeFe
 
     assert (len(first.candles), len(again.candles), len(feed.asked)) == (48, 48, 1)
     assert len(market.store.read(BTC, H1, day(1), day(3))) == 48
+
+
+async def test_what_is_kept_while_it_is_looked_up_is_not_missed(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, covered = market.store.load, market.store.covered
+
+    def then_kept(ask: Any) -> Any:
+        """The keeper is done in the moment after the store was read."""
+
+        def asked(*given: Any) -> Any:
+            found = ask(*given)
+            market.keeper.flush()
+            return found
+
+        return asked
+
+    monkeypatch.setattr(market.store, "load", then_kept(load))
+    monkeypatch.setattr(market.store, "covered", then_kept(covered))
+
+    first = await market.candles(BTC, H1, day(1), day(3))
+    again = await market.candles(BTC, H1, day(1), day(3))
+
+    assert (len(first.candles), len(again.candles)) == (48, 48)

@@ -29,6 +29,7 @@ from desk.place import Place
 from desk.reader import Reader
 from desk.subscriptions import wish
 from domain.clock import SystemClock
+from domain.notices import Kind
 from notices.outbox import Outbox
 from notices.sending import Pace
 from settings import Settings
@@ -127,12 +128,12 @@ def _kill(process: Any) -> None:
 def _count(tally: Tally, outbox: Outbox) -> None:
     wanted = tally.fills * len(PEOPLE)
     people = Counter(name.rpartition(":")[2] for name in tally.heard)
-    told = outbox.history(most=10 * wanted)
+    told = outbox.history(kind=Kind.FILL, most=10 * wanted)  # the log of what was killed is told of besides
     tally.doubtful = sum(one.doubtful for one in told)
     found = {
         "people told of each fill": (dict(people), dict.fromkeys(PEOPLE, tally.fills)),
         "messages in the queue": (len(told), wanted),
-        "states": (outbox.counts(), {"sent": wanted}),
+        "states": (Counter(str(one.state) for one in told), {"sent": wanted}),
     }
     tally.problems += [f"{what}: {got}, must be {right}" for what, (got, right) in found.items() if got != right]
     if tally.doubtful > AT_ONCE * tally.kills:
