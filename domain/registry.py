@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import UnknownName
+from domain.params import params_of
 
 # What lives in a drawer and is no part: the port, and what serves the whole drawer.
 NOT_PARTS = frozenset({"base", "board", "keeper", "market", "store"})
@@ -51,4 +52,17 @@ def part(drawer: str, name: str) -> Any:
     found = getattr(module, "PART", None)
     if found is None:
         raise UnknownName(f"{drawer}/{name}.py has no PART: add `PART = YourClass` at its end")
+    return found
+
+
+def unusable(drawer: str) -> dict[str, str]:
+    """What is wrong with the files of a drawer that no form can offer, by name: a form needs a label, a sentence and
+    the declared parameters."""
+    found = {}
+    for name in names(drawer):
+        try:
+            kind = part(drawer, name)
+            _ = kind.label, kind.about, params_of(kind)
+        except Exception as error:  # noqa: BLE001 - a person's own file may fail in any way; the others are offered
+            found[name] = str(error) or type(error).__name__
     return found

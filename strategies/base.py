@@ -24,7 +24,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from domain import registry
-from domain.params import params_of
 
 Floats = npt.NDArray[np.float64]
 TIE = 1e-9
@@ -118,14 +117,7 @@ def find(name: str) -> type[Any]:
 
 def unusable() -> dict[str, str]:
     """What is wrong with the files of the drawer that no form can offer, by name."""
-    found = {}
-    for name in names():
-        try:
-            kind = find(name)
-            _ = kind.label, kind.about, params_of(kind)
-        except Exception as error:  # noqa: BLE001 - a person's own file may fail in any way; the others are offered
-            found[name] = str(error) or type(error).__name__
-    return found
+    return registry.unusable("strategies")
 
 
 # What several strategies share
