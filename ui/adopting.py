@@ -118,6 +118,7 @@ def _what_happens(wish: Mapping[str, Any], setup: Setup) -> str:
     lines = [
         f"It is asked each time a {wish['interval']} bar of these symbols has closed; a changed mind becomes an order "
         "at market, through every gate.",
+        *([f"It enters by {setup.entry.words}; the backtest entered at the market."] if setup.entry else []),
         f"Sizes: {_size(setup)}; {'long and short' if setup.short else 'long only'}.",
         *_let_in(setup),
         f"Exits, counted from the close that decided: {' and '.join(exits)}."

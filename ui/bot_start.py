@@ -7,13 +7,14 @@ ones are retired, what is to be sold is closed, the new one is adopted; the engi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 import bootstrap
-from backtest.setup import Exit, Setup
+from backtest.setup import Entry, Exit, Setup
 from domain.candles import TIMEFRAMES
 from domain.commands import Kind
 from domain.errors import DeskError
@@ -27,10 +28,17 @@ from ui.bot_reading import Work
 from ui.param_fields import cast, field
 from ui.session import Open
 
-USUAL = Setup(cash=10_000.0, fraction=0.2, short=False, stop=Exit("atr", 2.0), target=Exit("atr", 3.0))
+USUAL = Setup(cash=10_000.0, fraction=0.2, short=False, stop=Exit("pct", 1.0), target=Exit("pct", 2.0))
 _LAST = "bot_start_last"
 USUAL_STRATEGY = "sma_crossover"
-OWN_RULES = "Stop 2 ATR, target 3 ATR, a fifth of its money in each position, long only"
+OWN_RULES = "Stop 1 %, target 2 %, a fifth of its money in each position, long only"
+BY_ATR = replace(USUAL, stop=Exit("atr", 2.0), target=Exit("atr", 3.0))
+PRESETS = {
+    OWN_RULES: USUAL,
+    "The same, entered by limit orders 0.1 % below the bid, let go after 2 minutes": replace(USUAL, entry=Entry()),
+    "Stop 2 ATR, target 3 ATR, a fifth of its money in each position, long only": BY_ATR,
+    "Each trade risks 1 % of its money: stop 2 ATR, target 3 ATR, long only": replace(BY_ATR, sizing="risk"),
+}
 
 
 class Step(NamedTuple):
@@ -151,7 +159,7 @@ def _fields(app: Open, at_work: Sequence[Work], key: str) -> dict[str, Any]:
     left, right = st.columns([3, 2])
     left.multiselect("Symbols", list(offered), key=held("symbols", []), accept_new_options=True)
     right.segmented_control("Bars", list(TIMEFRAMES), key=held("interval", "5m"), required=True)
-    rules = {OWN_RULES: USUAL, **{title(work.adoption): work.adoption.setup for work in at_work}}
+    rules = {**PRESETS, **{title(work.adoption): work.adoption.setup for work in at_work}}
     st.session_state[f"start_known_{key}"] = rules
     picked = st.selectbox("Rules", list(rules), key=held("rules", OWN_RULES), help="Sizes, costs, stop and target")
     with st.expander("Filters", icon=":material/filter_alt:", key=f"start_open_{key}"):
