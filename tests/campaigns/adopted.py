@@ -131,10 +131,11 @@ async def tried(case: Case, folder: Path) -> Found:
 
 
 def _opened_beyond(desk: tuple[Any, ...], backtest: tuple[Any, ...], frames: Mapping[str, pd.DataFrame]) -> bool:
-    """Whether the market opened beyond a target: the desk has its limit, the backtest the open."""
+    """Whether the market opened beyond a target: the desk has its limit, the backtest the open less its costs."""
     time, symbol, side = desk[:3]
-    worse = desk[4] < backtest[4] if side == "sell" else desk[4] > backtest[4]
-    return desk[:4] == backtest[:4] and worse and float(backtest[4]) == round(float(frames[symbol]["open"][time]), 2)
+    opened = frames[symbol]["open"][time]
+    beyond = desk[4] < backtest[4] <= opened if side == "sell" else desk[4] > backtest[4] >= opened
+    return desk[:4] == backtest[:4] and bool(beyond)
 
 
 def run(evidence: Path, seeds: tuple[int, ...] = SEEDS) -> bool:
