@@ -80,7 +80,7 @@ def cases(seeds: tuple[int, ...] = SEEDS) -> list[Case]:
     if SHARED.is_dir():
         found.append(_ten())
         for symbol, first, last in WEEKS:
-            frames = {symbol: real_bars(SHARED, symbol, first, last)}
+            frames = {symbol: _regular(real_bars(SHARED, symbol, first, last))}
             found += [
                 Case(f"real, {symbol} {first}", frames, strategy, exits, deaths, 1)
                 for strategy in (SMA, PATTERNS)
