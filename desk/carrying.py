@@ -16,7 +16,7 @@ from backtest.setup import Entry
 from desk.adoptions import Adoption, BarDecision, State
 from desk.claims import Claims
 from desk.closing import order_id_of
-from desk.entering import as_asked, chases, entered, entries, take_back
+from desk.entering import as_asked, chases, entered, entries, left_of, take_back
 from desk.looking import in_time_until
 from desk.lookups import freed
 from desk.own_book import OwnBook
@@ -264,8 +264,8 @@ def _to_do(own: Decimal, decision: BarDecision, orders: list[Order], how: Entry 
         return abs(own), ZERO
     if own and abs(own) > abs(wanted):
         return abs(own) - abs(wanted), ZERO
-    if chases(orders, how):  # a part of the limit order may have filled
-        return ZERO, abs(wanted) - abs(own)
+    if chases(orders, how):
+        return ZERO, left_of(orders, before=held if held * wanted > 0 else ZERO, own=own)
     turned = held * wanted <= 0 and own == 0
     if entered(orders, how) or not (turned or own == held):
         return ZERO, ZERO

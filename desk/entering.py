@@ -40,6 +40,14 @@ def chases(orders: Iterable[Order], how: Entry | None) -> bool:
     return how is not None and how.then == "chase" and bool(made) and all(_timed_out(order, how) for order in made)
 
 
+def left_of(orders: Iterable[Order], *, before: Decimal, own: Decimal) -> Decimal:
+    """What a limit order left to be bought at the market; nothing where a part of what it bought is gone again: that
+    was stopped out, or sold by a person, and is not bought anew."""
+    made = [order for order in entries(orders) if order.status not in NEVER_SENT]
+    bought = sum((order.filled for order in made), Decimal(0))
+    return sum((order.remaining for order in made), Decimal(0)) if abs(own) == abs(before) + bought else Decimal(0)
+
+
 def _timed_out(order: Order, how: Entry) -> bool:
     waited = order.updated - order.created >= timedelta(seconds=how.wait_s)
     return order.request.type is OrderType.LIMIT and order.status is Status.CANCELLED and waited

@@ -15,7 +15,7 @@ import pytest
 from backtest.setup import Entry, Setup
 from backtester import Backtest, Exit
 from desk.adoptions import adoptions, orders
-from desk.entering import as_asked, chases, entered, limit_of
+from desk.entering import as_asked, chases, entered, left_of, limit_of
 from domain.commands import Kind
 from domain.orders import Order, OrderRequest, OrderType, Purpose, Side, Status
 from domain.params import build
@@ -144,6 +144,23 @@ def test_what_comes_next_is_read_from_the_orders(
     known: list[Order], how: Entry | None, done: tuple[bool, bool]
 ) -> None:
     assert (entered(known, how), chases(known, how)) == done
+
+
+@pytest.mark.parametrize(
+    ("filled", "before", "own", "left"),
+    [("0", "0", "0", "10"), ("4", "0", "4", "6"), ("4", "0", "-4", "6"), ("4", "5", "9", "6")],
+)
+def test_what_a_limit_order_left_is_bought(filled: str, before: str, own: str, left: str) -> None:
+    part = replace(order(Status.CANCELLED, 120.0), filled=D(filled))
+
+    assert left_of([part], before=D(before), own=D(own)) == D(left)
+
+
+@pytest.mark.parametrize(("before", "own"), [("0", "0"), ("0", "3"), ("5", "5"), ("5", "0")])
+def test_what_was_stopped_out_while_it_waited_is_not_bought_again(before: str, own: str) -> None:
+    part = replace(order(Status.CANCELLED, 120.0), filled=D(4))
+
+    assert left_of([part], before=D(before), own=D(own)) == 0
 
 
 def test_a_limit_lies_on_a_tick_further_from_the_market() -> None:
