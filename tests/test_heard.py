@@ -1,0 +1,127 @@
+"""What waits for its turn in a run: presses are kept, ticks are not believed."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests, ScriptRequestType
+from streamlit.runtime.state.safe_session_state import SafeSessionState
+
+from ui import heard
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrapped for one test, as it is for a server."""
+    for owner, name, _ in heard._METHODS:
+        method = getattr(owner, name)
+        monkeypatch.setattr(owner, name, getattr(method, "__wrapped__", method))
+    assert heard.install()
+
+
+def press() -> WidgetStates:
+    return WidgetStates(widgets=[WidgetState(id="shares", double_value=7), WidgetState(id="buy", trigger_value=True)])
+
+
+def tick(**asked: object) -> RerunData:
+    stale = WidgetStates(widgets=[WidgetState(id="shares", double_value=1)])
+    asked = {"fragment_id": "ticker", "page_script_hash": "live", "query_string": "old", **asked}
+    return RerunData(is_auto_rerun=True, widget_states=stale, **asked)  # type: ignore[arg-type]
+
+
+def waiting(requests: ScriptRequests) -> RerunData:
+    request = requests.on_scriptrunner_ready()
+    assert request.type is ScriptRequestType.RERUN
+    return request.rerun_data
+
+
+def values(states: WidgetStates | None) -> dict[str, object]:
+    assert states is not None
+    return {w.id: getattr(w, w.WhichOneof("value") or "") for w in states.widgets}
+
+
+def test_a_tick_brings_no_fields() -> None:
+    requests = ScriptRequests()
+
+    assert requests.request_rerun(tick())
+
+    assert waiting(requests).widget_states is None
+
+
+def test_what_a_person_does_in_a_ticking_part_is_no_tick() -> None:
+    requests = ScriptRequests()
+    requests.request_rerun(RerunData(fragment_id="ticker", page_script_hash="live", widget_states=press()))
+
+    assert values(waiting(requests).widget_states) == {"shares": 7.0, "buy": True}
+
+
+def test_a_press_that_waits_keeps_its_fields_and_its_address_beside_a_tick() -> None:
+    requests = ScriptRequests()
+    requests.request_rerun(
+        RerunData(fragment_id="ticket", page_script_hash="live", query_string="new", widget_states=press())
+    )
+
+    requests.request_rerun(tick())
+
+    run = waiting(requests)
+    assert run.fragment_id_queue == ["ticket", "ticker"]
+    assert values(run.widget_states) == {"shares": 7.0, "buy": True}
+    assert (run.query_string, run.is_auto_rerun) == ("new", False)
+
+
+@pytest.mark.parametrize("page", ["positions", "live"])
+def test_a_tick_changes_nothing_of_a_page_that_is_asked_for_whole(page: str) -> None:
+    requests = ScriptRequests()
+    asked = RerunData(page_script_hash=page, query_string="new", widget_states=press())
+    requests.request_rerun(asked)
+
+    assert requests.request_rerun(tick())
+
+    assert waiting(requests) == asked
+
+
+def test_a_tick_of_another_page_does_not_join_a_press() -> None:
+    requests = ScriptRequests()
+    requests.request_rerun(RerunData(fragment_id="form", page_script_hash="settings", widget_states=press()))
+
+    requests.request_rerun(tick())
+
+    assert waiting(requests).fragment_id_queue == ["form"]
+
+
+def test_what_waits_is_had_once() -> None:
+    requests = ScriptRequests()
+    requests.request_rerun(RerunData(fragment_id="ticket", page_script_hash="live", widget_states=press()))
+
+    taken = heard._taken(requests)
+
+    assert taken is not None
+    assert values(taken.widget_states)["buy"] is True
+    assert heard._taken(requests) is None
+    assert requests.on_scriptrunner_ready().type is ScriptRequestType.STOP
+    assert not requests.request_rerun(tick()), "a run that ended takes nothing more"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (AppSession, "request_rerun"),
+        (ScriptRequests, "request_rerun"),
+        (ScriptRunner, "_run_script"),
+        (ScriptRunner, "_maybe_handle_execution_control_request"),
+        (SafeSessionState, "on_script_will_rerun"),
+    ],
+)
+def test_another_streamlit_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, owner: type, name: str
+) -> None:
+    for each, method, _ in heard._METHODS:
+        monkeypatch.setattr(each, method, getattr(each, method).__wrapped__)
+    monkeypatch.setattr(owner, name, lambda *something_else: None)
+
+    assert not heard.install()
+
+    assert f"{owner.__name__}.{name}" in caplog.text
+    assert not any(hasattr(getattr(each, method), "__wrapped__") for each, method, _ in heard._METHODS)
