@@ -114,12 +114,21 @@ WAYS: dict[str, Callable[[Trader, Page], None]] = {
 
 
 def orders_of(trader: Trader, page: Page, way: str) -> int:
-    """How many orders one wish pressed in this way has made."""
+    """How many orders one wish pressed in this way has made. Who sees after a while that nothing came of it, and the
+    button is still there, presses once more: a page that is left may take the press along."""
     before = set(trader.entries())
     previewed(page, trader.url)
     WAYS[way](trader, page)
-    end = time.monotonic() + 10
-    while time.monotonic() < end and not set(trader.entries()) - before:
-        page.wait_for_timeout(100)
+    if not _come(trader, page, before, 10) and place_button(page).is_visible():
+        with suppress(PlaywrightTimeout):
+            place_button(page).click(timeout=3000)
+        _come(trader, page, before, 30)
     page.wait_for_timeout(700)
     return len(set(trader.entries()) - before)
+
+
+def _come(trader: Trader, page: Page, before: set[str], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not set(trader.entries()) - before:
+        page.wait_for_timeout(100)
+    return bool(set(trader.entries()) - before)

@@ -19,7 +19,7 @@ from tests.alert_servers import Server as Room
 from tests.alert_servers import says, web_server
 from tests.browser.conftest import Server, start_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 SHOTS = os.environ.get("DESK_SHOTS", "")
 
 

@@ -22,7 +22,7 @@ from settings import Settings
 from tests.browser.conftest import PHONE, WIDE, Server, start_server
 from tests.desk_stand_in import ACCOUNT, OTHER, PHRASE, StandIn, arming, difference, uncertain
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 TAB = "/settings?tab=Trading"
 SHOTS = os.environ.get("DESK_SHOTS", "")
 PAGES = ("/", "/positions", "/settings")

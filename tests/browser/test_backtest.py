@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from research.jobs import Jobs
 from tests.browser.conftest import PHONE, Server, start_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 
 CANDLES = "document.querySelector('[class*=st-key-bt_candles_] .js-plotly-plot')"
 
@@ -75,5 +75,5 @@ def test_which_sma_pair_did_best_is_asked_answered_kept_and_taken_along(
     page.wait_for_function("[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))")
     page.set_viewport_size(PHONE)
     page.goto(f"{bench.url}/backtest?job={job.id}")
-    expect(answer).to_be_visible(timeout=30_000)
+    expect(answer).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

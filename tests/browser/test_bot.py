@@ -22,7 +22,7 @@ from domain.commands import Command, CommandState, Kind
 from filters.volume import Volume
 from tests.browser.conftest import PHONE, Server, start_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 SHOTS = os.environ.get("DESK_SHOTS", "")
 SETUP = Setup(cash=10_000.0, fraction=0.2, stop=Exit("atr", 2.0), filters=(Volume(bars=20),), exits_from="signal")
 

@@ -20,7 +20,7 @@ from tests.browser.clicks import place_button
 from tests.browser.conftest import PHONE, WIDE, Server, free_port, start_server
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 TAB = "/settings?tab=E*TRADE"
 SHOTS = os.environ.get("DESK_SHOTS", "")
 

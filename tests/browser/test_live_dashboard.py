@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from desk.people import People
 from tests.browser.conftest import PHONE, Server, start_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 
 GRAPH = "document.querySelector('.dc-plot')"
 
@@ -44,7 +44,7 @@ def updates(page: Page) -> int:
 
 
 def wait_for_updates(page: Page, count: int) -> None:
-    page.wait_for_function(f"document.querySelector('.dc').dataset.updates >= {updates(page) + count}", timeout=30_000)
+    page.wait_for_function(f"document.querySelector('.dc').dataset.updates >= {updates(page) + count}")
 
 
 def plot_box(page: Page) -> dict[str, float]:
@@ -115,10 +115,10 @@ def test_a_visitor_reads_the_market_without_being_disturbed(page: Page, server: 
     assert page.evaluate("document.querySelector('.dc').dataset.mounts") == "1"
 
     page.context.set_offline(True)
-    expect(page.locator(".dc-veil")).to_contain_text("STALE", timeout=15_000)
+    expect(page.locator(".dc-veil")).to_contain_text("STALE")
     expect(page.locator(".dt-badge.bad")).to_contain_text("STALE")
     page.context.set_offline(False)
-    expect(page.locator(".dt-badge.good")).to_have_text("LIVE", timeout=20_000)
+    expect(page.locator(".dt-badge.good")).to_have_text("LIVE")
     expect(page.locator(".dc-veil")).to_be_hidden()
     assert x_range(page) == zoomed
 
@@ -153,7 +153,7 @@ def test_a_symbol_nobody_knows_is_refused_in_words(page: Page, server: Server) -
     add.fill("NVDX")
     add.press("Enter")
 
-    expect(page.get_by_role("alert").filter(has_text="Did you mean")).to_contain_text("NVDA", timeout=15_000)
+    expect(page.get_by_role("alert").filter(has_text="Did you mean")).to_contain_text("NVDA")
     assert page.locator(".dt-chip").count() == chips
 
 
@@ -163,7 +163,7 @@ def test_a_company_is_found_by_its_name(page: Page, server: Server) -> None:
     add.fill("boeing")
     add.press("Enter")
 
-    expect(page.locator(".dt-chip.on[data-symbol=BA]")).to_be_visible(timeout=15_000)
+    expect(page.locator(".dt-chip.on[data-symbol=BA]")).to_be_visible()
 
 
 def test_the_candles_in_view_come_down_as_csv(page: Page, server: Server, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_every_page_opens_by_its_address_on_a_phone(browser: Browser, server: Se
     page.on("pageerror", lambda error: errors.append(error))
 
     page.goto(server.url + "/settings")
-    expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
     open_chart(page, server)
 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -280,17 +280,17 @@ def test_choosing_a_source_in_one_tab_is_not_undone_by_another(page: Page, serve
     other = page.context.new_page()
     for tab in (page, other):
         tab.goto(server.url + "/settings")
-        expect(tab.get_by_role("radio", name=re.compile("Simulated market"))).to_be_checked(timeout=20_000)
+        expect(tab.get_by_role("radio", name=re.compile("Simulated market"))).to_be_checked()
     page.get_by_role("radiogroup").get_by_text("Your files", exact=True).click()
     expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
     people = People(f"sqlite:///{server.data / 'people.db'}", ())
     until(lambda: people.preference("data_source") == "files")  # the server knows it too
-    expect(page.get_by_text("The prices on every chart are made up")).to_have_count(0, timeout=20_000)
+    expect(page.get_by_text("The prices on every chart are made up")).to_have_count(0)
 
     open_tab(other, "Your files")
     other.get_by_role("button", name="Look again").click()
     open_tab(other, "Data source")
 
-    expect(other.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked(timeout=20_000)
+    expect(other.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()
     page.reload()
-    expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked(timeout=20_000)
+    expect(page.get_by_role("radio", name=re.compile("^Your files"))).to_be_checked()

@@ -18,7 +18,7 @@ from domain.trading_state import KillLevel
 from tests.browser.clicks import WAYS, Trader, orders_of, place_button, previewed
 from tests.browser.conftest import Server, start_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 
 
 @pytest.fixture(scope="module")

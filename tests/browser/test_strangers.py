@@ -197,7 +197,7 @@ def test_a_page_that_is_open_goes_blank_within_seconds(server: Server, page: Pag
     expect(page.get_by_text("NFLX").first).to_be_attached()
 
     accounts.revoke_all("vera", by="olga")
-    expect(page.get_by_text("This desk shows nothing before you have signed in.")).to_be_visible(timeout=5_000)
+    expect(page.get_by_text("This desk shows nothing before you have signed in.")).to_be_visible()
 
     expect(page.get_by_text("NFLX")).to_have_count(0)
     assert not SEEN.search(page.content().encode())

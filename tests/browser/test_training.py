@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from learning.planted import planted
 from tests.browser.conftest import Server, start_server
 
-pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(420)]
 PATIENT_MS = 90_000
 
 
