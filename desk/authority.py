@@ -39,6 +39,7 @@ class Deed(StrEnum):
     KEYS = "change keys"
     CHANNELS = "change how people are told"
     PEOPLE = "change people and roles"
+    BACKUPS = "make and read backups"
 
 
 _TRADES = frozenset(

@@ -18,6 +18,7 @@ DeskError
 │   ├── LedgerConflict   it already says otherwise: a stale version, or one id with two contents
 │   ├── LedgerBusy       another writer held it for too long; try again
 │   └── LedgerUnusable   missing, damaged, full, read-only or of a newer version; a person must act
+├── BackupError          no backup was made, or nothing was restored; what was there still is
 ├── AccountError         accounts and sign-ins: nothing was changed
 │   ├── WrongSignIn      name, password or code do not fit; which of them is never said
 │   └── LockedOut        too many wrong ones; not before `until`
@@ -127,6 +128,10 @@ class LedgerBusy(LedgerError):
 
 class LedgerUnusable(LedgerError):
     """The ledger is missing, damaged, full, read-only or of a newer version: a person must act."""
+
+
+class BackupError(DeskError):
+    """No backup was made, or nothing was restored: what was there before still is."""
 
 
 class AccountError(DeskError):

@@ -43,6 +43,7 @@ _NOT: dict[Kind | Deed, str] = {
     Deed.KEYS: "changes no keys",
     Deed.CHANNELS: "does not change how people are told",
     Deed.PEOPLE: "changes no people",
+    Deed.BACKUPS: "makes and reads no backups",
 }
 
 
