@@ -12,7 +12,7 @@ from backtest import sizing
 from backtest.setup import Exit, Setup
 from domain.calendars import Phase
 from domain.instruments import Instrument
-from domain.matching import FillRules, Step, step, step_exits
+from domain.matching import FillRules, Step, before_target, step, step_exits
 from domain.orders import Fill, OrderRequest, OrderType, Purpose, Side, Status, TimeInForce
 from domain.quotes import Bar
 from domain.working import Working, accept
@@ -184,11 +184,12 @@ class Book:
         self.trade.seen(bar.open)
         taken, fills = self.taken(row), self.setup.fills
         (chosen, why), goal = self._nearest(bar), self.target
+        seen = bar if chosen is None else self._met(chosen, bar)
         one = two = Step(None, (), Status.CANCELLED)
         beyond = goal is not None and self._opens_beyond(goal, bar)
         if chosen is not None and goal is not None:
             one, two = step_exits(chosen, goal, bar, fills, taken=taken)
-            both = [self._reached(order, bar) for order in (chosen, goal)]
+            both = [self._reached(chosen, seen), self._reached(goal, bar)]
             self.doubtful += not beyond and not any(map(math.isnan, both))
         elif chosen is not None:
             one = step(chosen, bar, fills, taken=taken)
@@ -290,11 +291,17 @@ class Book:
     def _nearest(self, bar: Bar) -> tuple[Working | None, int]:
         """Of stop and trailing stop the one that is set off nearer to the price; else the one that moves."""
         tries = [(w, why) for w, why in ((self.stop, b.BY_STOP), (self.trail, b.BY_TRAIL)) if w is not None]
-        hit = [(at, w, why) for w, why in tries if not math.isnan(at := self._reached(w, bar))]
+        hit = [(at, w, why) for w, why in tries if not math.isnan(at := self._reached(w, self._met(w, bar)))]
         if hit:
             _, chosen, why = max(hit, key=lambda each: round(self.side * each[0], 9))
             return chosen, why
         return tries[-1] if tries else (None, b.BY_STOP)
+
+    def _met(self, stop: Working, bar: Bar) -> Bar:
+        """The bar as this stop meets it beside the target."""
+        seen = bar if self.target is None else before_target(stop, self.target, bar, self.setup.fills)
+        assert isinstance(seen, Bar)
+        return seen
 
     def _opens_beyond(self, goal: Working, bar: Bar) -> bool:
         moment = replace(bar, high=bar.open, low=bar.open, close=bar.open)

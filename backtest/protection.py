@@ -13,6 +13,7 @@ stop_fill = compiled(prices.stop_fill)
 limit_fill = compiled(prices.limit_fill)
 trail_fill = compiled(prices.trail_fill)
 trail_level = compiled(prices.trail_level)
+trail_reach = compiled(prices.trail_reach)
 
 
 @compiled
@@ -83,11 +84,15 @@ def exits(
     me[b.LOW], me[b.HIGH] = min(me[b.LOW], o), max(me[b.HIGH], o)
     side = -1.0 if me[b.POS] > 0.0 else 1.0
     through = 0.0 if rules[b.TOUCH] > 0.0 else me[b.TICK]
-    at, why = stop_price(me, o, h, l, side)
     goal, gapped = math.nan, False
     if me[b.TARGET] == me[b.TARGET]:
         goal = limit_fill(o, h, l, me[b.TARGET], side, through)
         gapped = not math.isnan(limit_fill(o, o, o, me[b.TARGET], side, through))
+        if side < 0.0:
+            h = trail_reach(o, h, l, me[b.TARGET], side, through, me[b.TICK])
+        else:
+            l = trail_reach(o, h, l, me[b.TARGET], side, through, me[b.TICK])  # noqa: E741
+    at, why = stop_price(me, o, h, l, side)
     if at == at and goal == goal and not gapped:
         account[b.DOUBTFUL] += 1
     if gapped:

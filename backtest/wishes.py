@@ -37,6 +37,7 @@ def judged_wants(
 ) -> dict[str, tuple[Wanted, tuple[Verdicts, ...]]]:
     """What is wanted of each symbol once its leaders' second trades are among it, and each filter's word on it. Filters
     judge a symbol beside the others; leaders are followed in what their own strategy wants."""
+    misfits = [one.misfit(setup) if isinstance(one, Fits) else "" for one in setup.filters]
     seconds = [one.seconds(wants) if isinstance(one, Leads) else {} for one in setup.filters]
     whole = dict(wants)
     for given in seconds:
@@ -49,8 +50,10 @@ def judged_wants(
         said = tuple(
             _of_both(wants[symbol][1], given[symbol][1])
             if symbol in given
+            else _nothing(why, len(candles))
+            if why
             else judged(one, candles, wanted, others, symbol=symbol)
-            for one, given in zip(setup.filters, seconds, strict=True)
+            for one, given, why in zip(setup.filters, seconds, misfits, strict=True)
         )
         found[symbol] = wanted, said
     return found
@@ -63,6 +66,24 @@ class Leads(Protocol):
     def seconds(self, wanted_of_all: Mapping[str, tuple[pd.DataFrame, Wanted]]) -> dict[str, tuple[Wanted, Verdicts]]:
         """By symbol: what is wanted besides, and whether it may be entered."""
         ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """A filter that was learned with certain ways out, and knows nothing of trades with others."""
+
+    def misfit(self, setup: Setup) -> str:
+        """Why it does not fit; '' where it does."""
+        ...
+
+
+def misfit(setup: Setup) -> str:
+    """Why a filter of it would let nothing in for ever; '' where none says so."""
+    return next((why for one in setup.filters if isinstance(one, Fits) and (why := one.misfit(setup))), "")
+
+
+def _nothing(why: str, bars: int) -> Verdicts:
+    return Verdicts(np.zeros(bars, dtype=np.bool_), lambda row: why)
 
 
 def _besides(own: Wanted, second: Wanted) -> Wanted:

@@ -276,7 +276,7 @@ _KINDS = {
     "time_in_force": TimeInForce,
     "session": Session,
     "purpose": Purpose,
-    **dict.fromkeys(("quantity", "limit", "stop", "trail", "stop_loss", "target"), Decimal),
+    **dict.fromkeys(("quantity", "limit", "stop", "trail", "stop_loss", "target", "stop_trail"), Decimal),
 }
 
 

@@ -11,14 +11,14 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers._paper_account import Claim, Standing, expected_price, settlement, worst_price
 from brokers._paper_book import Book, Opened
 from brokers._paper_file import PaperFile
 from brokers._paper_orders import Kept, group_faults, stepped, units
-from brokers._paper_tape import Tape, readable
+from brokers._paper_tape import PAUSE, Tape, readable
 from brokers.base import Broker, BrokerAccount, BrokerFill, BrokerOrder, CashMove, Estimate, Prepared
 from domain.calendars import NEW_YORK, Phase
 from domain.clock import Clock
@@ -234,6 +234,8 @@ class PaperBroker:
         beside = group_faults(request, group, self._book.orders_beside(group))
         _refuse(request, [*faults(request, what), *beside, *standing.faults(claim, fees)])
         working = _accepted(self._book.next_id(client_order_id), request, what, now)
+        if quote is not None and _stands(quote, what, now):
+            working = working.trailing_from(float(quote.last))
         self._tape.ordered(request.symbol, now)
         self._book.add_order(Kept(working, client_order_id, group, Status.WORKING, now, worst))
         if quote is not None:
@@ -319,6 +321,12 @@ def rules_of(settings: Settings) -> FillRules:
     return FillRules(
         slippage_bps=settings.paper_slippage_bps, volume_cap=max(cap, SMALLEST_CAP), ignore_volume=cap == 0
     )
+
+
+def _stands(quote: Quote, what: Instrument, now: datetime) -> bool:
+    """Whether a trailing stop that comes now may begin at this price: one of the session that is on."""
+    told = quote.time + timedelta(seconds=quote.delayed_s)
+    return now - told <= PAUSE and {what.calendar.phase(now), what.calendar.phase(quote.time)} == {Phase.OPEN}
 
 
 def _named(request: OrderRequest) -> str:

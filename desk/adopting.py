@@ -14,21 +14,22 @@ from decimal import Decimal
 from typing import Any
 
 from backtest.setup import Setup
+from backtest.wishes import misfit
 from desk.adoptions import (
     Adoption,
     BarDecision,
     Done,
     State,
-    acted,
     adoptions,
     decide,
     keep,
     overlapping,
 )
 from desk.carrying import Carrying
-from desk.choosing import Choosing
+from desk.choosing import Choosing, Chosen
 from desk.claims import Claims
 from desk.climbing import Climbing
+from desk.last_words import LastWords
 from desk.looking import Look, Looking, bucket_of, end_of
 from desk.own_book import OwnBook
 from desk.records import Waiting
@@ -63,6 +64,7 @@ class Adopting:
         self._stages: dict[str, Stage] = {}
         self._known: list[Adoption] | None = None
         self._todo: dict[tuple[str, str], BarDecision] = {}
+        self._words = LastWords()
 
     # By command
 
@@ -76,7 +78,7 @@ class Adopting:
             return refused(
                 f"{symbol} is traded by {other.label} already ({other.id}): retire that one, or leave {symbol} out."
             )
-        if said := await self._too_much(wish):
+        if said := misfit(wish.setup) or await self._too_much(wish):
             return refused(said)
         research = self._tools.place.needs_arming or self._tools.risk.limits.backtest_before_paper
         with self._tools.write() as write:
@@ -115,8 +117,8 @@ class Adopting:
             self._stages = {one.id: stage_of(reader, one, live=live) for one in self._known}
             for one in self._known:
                 self.climbing.remember(one, self._stages[one.id])
-            found = [acted(self._tools.reader, one.id, s) for one in self._known for s in one.symbols]
-            self._todo = {(d.adoption, d.symbol): d for d in found if d is not None and d.done is Done.ORDERED}
+            self._words.read(reader, self._known)
+            self._todo = {(one.adoption, one.symbol): one for one in self._words.ordered}
         return self._known
 
     def stage(self, one: Adoption) -> Stage:
@@ -186,19 +188,12 @@ class Adopting:
             self._tools.note(about, f"{one.label} cannot be asked: {'; '.join(look.errors.values())}"[:300])
         else:
             self._tools.clear(about)
-        book, reader = self._book(one).refresh(self._tools.reader), self._tools.reader
+        book = self._book(one).refresh(self._tools.reader)
         prices = {s: price for s in one.symbols if (price := self._tools.facts.price(s)) is not None}
         moments = {symbol: self._market_now(symbol) for symbol in one.symbols}
-        choosing = Choosing(reader, one, book, self._taken(one, book), prices, self._bounds(one))
+        choosing = Choosing(self._words, one, book, self._taken(one, book), prices, self._bounds(one))
         chosen = choosing.choose(look.seen, moments)
-        with self._tools.write() as write:
-            for decision, signal in chosen:
-                decide(write, decision, signal)
-            if look.faults:
-                keep(write, one, State.PAUSED, reason=_fault(look.faults), actor="engine")
-        for decision, _ in chosen:
-            if decision.done is Done.ORDERED:
-                self._todo[decision.adoption, decision.symbol] = decision
+        self._write(one, chosen, look)
         if look.errors or any(self._owes(one, symbol, look) for symbol in one.symbols):
             self.looking.owed(one)
         if not look.faults:
@@ -206,6 +201,26 @@ class Adopting:
         self._known = None
         self._tools.note(f"paused {one.id}", f"{one.label} is paused: {_fault(look.faults)}"[:300])
         return next(each for each in self.working() if each.id == one.id)
+
+    def _write(self, one: Adoption, chosen: list[Chosen], look: Look) -> None:
+        """The decisions, in one transaction; where it fails everything is read again, and looked at again soon."""
+        if not chosen and not look.faults:
+            return
+        known, words, self._known, self._words = self._known, self._words, None, LastWords()
+        try:
+            with self._tools.write() as write:
+                for decision, signal in chosen:
+                    decide(write, decision, signal)
+                if look.faults:
+                    keep(write, one, State.PAUSED, reason=_fault(look.faults), actor="engine")
+        except DeskError:
+            self.looking.owed(one)
+            raise
+        self._known, self._words = known, words
+        words.keep(replace(decision, at=write.now) for decision, _ in chosen)
+        for decision, _ in chosen:
+            if decision.done is Done.ORDERED:
+                self._todo[decision.adoption, decision.symbol] = decision
 
     async def _carry(self, one: Adoption) -> None:
         for symbol in one.symbols:
@@ -333,8 +348,6 @@ def id_of(command_key: str) -> str:
 
 def _kept_by_the_desk(setup: Setup) -> Setup:
     """The setup as a desk can keep it: exits counted from the decision. ValueError names what it cannot."""
-    if setup.trail is not None:
-        raise TicketFault("trail: a strategy at work has a stop and a target; adopt it without a trailing stop")
     if setup.max_bars:
         raise TicketFault("max_bars: a strategy at work holds as long as it wants; adopt it with 0")
     if setup.size_at != "close":

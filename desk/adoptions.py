@@ -149,6 +149,7 @@ class BarDecision:
     at: datetime | None = None
     state: Waits | None = None
     verdicts: tuple[Said, ...] = ()
+    trail: Decimal | None = None
 
 
 # What the engine writes
@@ -165,7 +166,7 @@ def keep(write: Writing, adoption: Adoption, state: State, *, reason: str, actor
 def decide(write: Writing, decision: BarDecision, signal: Signal | None = None) -> None:
     """What was made of a bar, with the signal where its wish had changed; a second word on it is refused by the
     table."""
-    names = ("adoption", "symbol", "bar_time", "exposure", "done", "said", "held", "wanted", "stop", "target")
+    names = ("adoption", "symbol", "bar_time", "exposure", "done", "said", "held", "wanted", "stop", "target", "trail")
     values = {name: getattr(decision, name) for name in names}
     values |= {"state": json.dumps(decision.state) if decision.state is not None else ""}
     values |= {"verdicts": canonical([list(one) for one in decision.verdicts]) if decision.verdicts else ""}
@@ -249,4 +250,5 @@ def decision_of(row: sa.Row[Any]) -> BarDecision:
     wish = (row.adoption, row.symbol, row.bar_time, row.exposure, Done(row.done), row.said)
     state = Waits(*json.loads(row.state)) if row.state else None
     verdicts = tuple(Said(*one) for one in json.loads(row.verdicts)) if row.verdicts else ()
-    return BarDecision(*wish, row.held, row.wanted, row.stop, row.target, row.signal_id, row.at, state, verdicts)
+    amounts = row.held, row.wanted, row.stop, row.target
+    return BarDecision(*wish, *amounts, row.signal_id, row.at, state, verdicts, row.trail)

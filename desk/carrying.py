@@ -280,6 +280,7 @@ def _entry(adoption: Adoption, decision: BarDecision, quantity: Decimal) -> Orde
         quantity,
         stop_loss=decision.stop,
         target=decision.target,
+        stop_trail=decision.trail,
         signal_id=decision.signal_id,
         reason=f"{adoption.label}: {decision.said}"[:MOST_REASON],
     )

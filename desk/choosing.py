@@ -19,11 +19,11 @@ import pandas as pd
 from backtest import sizing
 from backtest.book import CLOSE_ENOUGH
 from backtest.setup import Exit, Setup, filter_words
-from desk.adoptions import Adoption, BarDecision, Done, Said, acted, decisions
+from desk.adoptions import Adoption, BarDecision, Done, Said
 from desk.following import Seen
+from desk.last_words import LastWords
 from desk.looking import end_of, in_time_until
 from desk.own_book import OwnBook
-from desk.reader import Reader
 from desk.rungs import CUT, Bounds
 from domain.instruments import instrument
 from domain.signals import Signal
@@ -56,10 +56,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """Decides for one adoption by its `book`, the symbols somebody else holds or orders (`taken`), and the last
-    `prices` of what was not looked at. `bounds`: what its rung lets it open, and how much of it."""
+    """Decides for one adoption by its `book`, what it decided before (`words`), the symbols somebody else holds or
+    orders (`taken`), and the last `prices` of what was not looked at. `bounds`: what its rung lets it open, and how
+    much of it."""
 
-    reader: Reader
+    words: LastWords
     adoption: Adoption
     book: OwnBook
     taken: frozenset[str]
@@ -91,7 +92,7 @@ class Choosing:
 
     def _state(self, symbol: str) -> State:
         """Where the filters stood after the last bar that was decided; a step up begins anew."""
-        last = next(iter(decisions(self.reader, self.adoption.id, symbol)), None)
+        last = self.words.newest(self.adoption.id, symbol)
         return last.state if last is not None and last.state is not None and not self._before(last) else START
 
     def _before(self, decision: BarDecision) -> bool:
@@ -101,7 +102,7 @@ class Choosing:
 
     def _stood(self, symbol: str, own: Decimal) -> float | None:
         """What it last stood for; None where it begins anew with something left of its own."""
-        before = acted(self.reader, self.adoption.id, symbol)
+        before = self.words.acted(self.adoption.id, symbol)
         if before is None or self._before(before):
             return None if own else 0.0
         return before.exposure or 0.0
@@ -121,10 +122,10 @@ class Choosing:
 
     def _undecided(self, symbol: str, seen: Seen, now: datetime) -> list[datetime]:
         """Bars that closed since it was adopted and have no decision, oldest first."""
-        last = next(iter(decisions(self.reader, self.adoption.id, symbol)), None)
+        last = self.words.newest(self.adoption.id, symbol)
         index, tf = seen.candles.index, self.adoption.tf
-        young = index[index > last.bar_time] if last else index[index > self.adoption.since - tf.duration]
-        bars = [bar.to_pydatetime() for bar in young]
+        known = last.bar_time if last else self.adoption.since - tf.duration
+        bars = [bar.to_pydatetime() for bar in index[index.searchsorted(pd.Timestamp(known), side="right") :]]
         return [bar for bar in bars if self.adoption.since < end_of(symbol, tf, bar) <= now]
 
     def _missed(self, symbol: str, bar: datetime, why: str, state: State | None) -> BarDecision:
@@ -140,13 +141,25 @@ class Choosing:
             said = f"{asked.words}Wants {wish:+.4g}, as before. {seen.why}"[:MOST_SAID]
             return BarDecision(self.adoption.id, symbol, bar, wish, Done.HELD, said, own, own, **filtered), None
         done, said, wanted = self._decided(symbol, wish, own, seen, marks)
-        stop, target = self._exits(symbol, wish, own, wanted, seen)
+        stop, target, trail = self._exits(symbol, wish, own, wanted, seen)
         signal = Signal(
             symbol, bar, wish, float(seen.wanted.confidence[-1]), self.adoption.source, seen.why[:MOST_SAID]
         )
         said = f"{asked.words}Wants {wish:+.4g}: {said} {seen.why}"[:MOST_SAID]
         return BarDecision(
-            self.adoption.id, symbol, bar, wish, done, said, own, wanted, stop, target, signal.id, **filtered
+            self.adoption.id,
+            symbol,
+            bar,
+            wish,
+            done,
+            said,
+            own,
+            wanted,
+            stop,
+            target,
+            signal.id,
+            trail=trail,
+            **filtered,
         ), signal
 
     def _sized(self, symbol: str, wish: float, seen: Seen, marks: Mapping[str, Decimal]) -> Decimal:
@@ -190,13 +203,14 @@ class Choosing:
 
     def _exits(
         self, symbol: str, wish: float, own: Decimal, wanted: Decimal, seen: Seen
-    ) -> tuple[Decimal | None, Decimal | None]:
-        """Stop and target of a position that is opened from nothing; one that grows keeps those it has."""
+    ) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+        """Stop, target and trail of a position that is opened from nothing; one that grows keeps those it has."""
         if wanted == 0 or own * wanted > 0:
-            return None, None
-        setup, side = self.adoption.setup, 1.0 if wish > 0 else -1.0
-        stop = _exit_price(symbol, setup.stop, seen, -side)
-        return stop, _exit_price(symbol, setup.target, seen, side)
+            return None, None, None
+        setup, side, tick = self.adoption.setup, 1.0 if wish > 0 else -1.0, instrument(symbol).tick
+        stop, target = _exit_price(symbol, setup.stop, seen, -side), _exit_price(symbol, setup.target, seen, side)
+        trail = sizing.trail_distance(distance(setup.trail, seen.close, seen.ranges), float(tick))
+        return stop, target, Decimal(round(trail / float(tick))) * tick if isfinite(trail) else None
 
 
 def _shadowed(own: Decimal, sized: Decimal, why: str) -> tuple[Done, str, Decimal]:
@@ -215,7 +229,7 @@ def lots_wanted(
         return sizing.lots_by_equity(wish, setup.fraction, equity, price, lot)
     if setup.sizing == "shares":
         return sizing.whole_lots(abs(wish) * setup.shares, lot)
-    away = distance(setup.stop, price, ranges)
+    away = distance(setup.stop, price, ranges) or distance(setup.trail, price, ranges)
     return sizing.lots_by_risk(wish, setup.risk_per_trade, equity, away, setup.max_position_pct, price, lot)
 
 

@@ -90,15 +90,21 @@ class Closing:
         before = look_at(self._tools, key).plan
         stop = amount(payload, "stop") if "stop" in payload else before.stop
         target = amount(payload, "target") if "target" in payload else before.target
+        trail = amount(payload, "trail") if "trail" in payload else before.trail
         quote = await self._tools.facts.quote(key[1])
-        if wrong := _wrong_exits(key[1], held, stop, target, quote.last if quote else None):
+        last = quote.last if quote else None
+        if wrong := _wrong_exits(key[1], held, stop, target, last) or _wrong_trail(key[1], trail, last):
             return refused(wrong)
         with self._tools.write() as write:
-            write.set_protection(*key, stop=stop, target=target, actor=actor)
+            write.set_protection(*key, stop=stop, target=target, trail=trail, actor=actor)
+            if trail is not None and trail != before.trail:  # it follows from where the market stands now
+                write.begin_trail(*key)
+            trailing = "" if trail is None and before.trail is None else f", trailing by {_or_none(trail)}"
             answer = done(
-                f"{key[1]}: stop {_or_none(stop)}, target {_or_none(target)}.",
+                f"{key[1]}: stop {_or_none(stop)}, target {_or_none(target)}{trailing}.",
                 stop=None if stop is None else str(stop),
                 target=None if target is None else str(target),
+                trail=None if trail is None else str(trail),
             )
             write.answer_command(waiting.command.key, answer, actor=actor)
         return None
@@ -137,6 +143,16 @@ def _wrong_exits(symbol: str, held: Decimal, stop: Decimal | None, target: Decim
         return f"The stop {stop} is beyond the price {last} already: close the position instead."
     if target is not None and (target - last) * sign <= 0:
         return f"The target {target} is behind the price {last} already: close the position instead."
+    return ""
+
+
+def _wrong_trail(symbol: str, trail: Decimal | None, last: Decimal | None) -> str:
+    if trail is None:
+        return ""
+    if trail % (tick := instrument(symbol).tick):
+        return f"The trail must be a multiple of {tick}: got {trail}."
+    if last is not None and trail > last / 2:
+        return f"A trail of {trail} at {last} protects nothing: keep it nearer."
     return ""
 
 

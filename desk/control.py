@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,32 +41,27 @@ def halted(reason: str) -> Control:
     return Control(TradingState.DISABLED, level=KillLevel.HALT, reason=reason)
 
 
-_newest = (
-    sa.select(schema.control)
-    .where(schema.control.c.scope == sa.bindparam("scope"))
-    .order_by(schema.control.c.seq.desc())
-    .limit(1)
-)
-_scopes = sa.select(sa.func.max(schema.control.c.seq)).group_by(schema.control.c.scope)
-_all = sa.select(schema.control).where(schema.control.c.seq.in_(_scopes)).order_by(schema.control.c.scope)
-
-
-def strictest(db: sa.Connection, account: str = "", symbol: str = "") -> Control:
-    """The strictest of the global switch, the account's and the instrument's; no global switch is DISABLED."""
-    scopes = [GLOBAL]
-    scopes += [account_scope(account)] if account else []
-    scopes += [instrument_scope(symbol)] if symbol else []
-    rows = [row for scope in scopes if (row := db.execute(_newest, {"scope": scope}).one_or_none())]
-    if not rows or rows[0].scope != GLOBAL:
-        return halted("no trading state is written in this ledger")
-    found = [_control(row) for row in rows]
-    wins = combine(*(control.state for control in found))
-    return next(control for control in found if control.state is wins)
+_newest = sa.select(sa.func.max(schema.control.c.seq)).group_by(schema.control.c.scope)
+_all = sa.select(schema.control).where(schema.control.c.seq.in_(_newest)).order_by(schema.control.c.scope)
 
 
 def every_scope(db: sa.Connection) -> list[Control]:
     """The newest state of each scope that was ever set."""
     return [_control(row) for row in db.execute(_all)]
+
+
+def strictest(every: Iterable[Control], account: str = "", symbol: str = "") -> Control:
+    """Of every scope's switch the strictest of the global one, the account's and the instrument's; no global switch is
+    DISABLED."""
+    by_scope = {control.scope: control for control in every}
+    if GLOBAL not in by_scope:
+        return halted("no trading state is written in this ledger")
+    scopes = [GLOBAL]
+    scopes += [account_scope(account)] if account else []
+    scopes += [instrument_scope(symbol)] if symbol else []
+    found = [by_scope[scope] for scope in scopes if scope in by_scope]
+    wins = combine(*(control.state for control in found))
+    return next(control for control in found if control.state is wins)
 
 
 def _control(row: sa.Row[tuple[object, ...]]) -> Control:

@@ -8,8 +8,10 @@ Either waits `BUSY_S` for another writer, never longer, and every failure comes 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from sqlalchemy.pool import QueuePool
 
 from domain.errors import DeskError, LedgerBusy, LedgerConflict, LedgerError, LedgerUnusable, SettingsError
 
+Version = tuple[int, int, int, int]
 BUSY_S = 5.0
 _SQLITE_SETUP = (
     f"PRAGMA busy_timeout={int(BUSY_S * 1000)}",
@@ -66,6 +69,9 @@ class Database:
         self._read_only = read_only
         self.engine = _postgres(address, read_only) if self.path is None else _sqlite(self.path, read_only)
         self.file = (0, 0)
+        self._watch: sqlite3.Connection | None = None
+        self._watches = 0
+        self._watching = threading.Lock()
 
     @property
     def missing(self) -> bool:
@@ -105,6 +111,25 @@ class Database:
         with self._plainly(), self.engine.connect() as db:
             yield db
 
+    def version(self) -> Version | None:
+        """What is another one after each commit to this file, by whatever process or connection, and where another
+        file lies at its place. None where nobody can tell: in PostgreSQL, which has no such number that would cost
+        less than a question, and of a file that cannot be read just now. What it is told of is then not remembered."""
+        if self.path is None:
+            return None
+        if self._read_only:
+            self.follow()
+        try:
+            with self._watching:
+                if self._watch is None:
+                    self._watch = _connect(self.path, read_only=True)
+                    self._watches += 1  # each counts from the beginning
+                # A connection of its own, outside any transaction: of its own commits SQLite would not tell it.
+                [(number,)] = self._watch.execute("PRAGMA data_version").fetchall()
+                return *self.file, self._watches, number
+        except sqlite3.Error:
+            return None
+
     def follow(self) -> None:
         """Open the file anew where another one lies at its place: connections to the old one are of no use."""
         if self.path is None:
@@ -114,12 +139,16 @@ class Database:
         except OSError:
             return
         if self.file != (found.st_dev, found.st_ino):
-            self.engine.dispose()
+            self.close()
             self.file = (found.st_dev, found.st_ino)
 
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()
+        with self._watching:
+            if self._watch is not None:
+                self._watch.close()
+            self._watch = None
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -148,18 +177,19 @@ def _address(url: str) -> sa.URL:
     raise SettingsError(f"a ledger lives in an SQLite file or in PostgreSQL, not in {address.render_as_string()}")
 
 
-def _sqlite(path: Path, read_only: bool) -> sa.Engine:
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     file = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+    connection = sqlite3.connect(
+        file, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    for pragma in _SQLITE_SETUP:
+        connection.execute(pragma)
+    return connection
 
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            file, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        for pragma in _SQLITE_SETUP:
-            connection.execute(pragma)
-        return connection
 
+def _sqlite(path: Path, read_only: bool) -> sa.Engine:
     kind = "sqlite+looking://" if read_only else "sqlite+writing://"
+    connect = functools.partial(_connect, path, read_only=read_only)
     return sa.create_engine(kind, creator=connect, poolclass=QueuePool, hide_parameters=True)
 
 

@@ -38,7 +38,9 @@ class Deciding:
             write.adjust(Adjustment(id_, account, symbol, quantity, cash, reason, actor))
             said = f"{about} in {account} is {now[0]['there']} now, as the broker says."
             if plan is not None:
-                write.set_protection(account, symbol, stop=plan.stop, target=plan.target, actor=actor)
+                write.set_protection(account, symbol, stop=plan.stop, target=plan.target, trail=plan.trail, actor=actor)
+                if plan.trail is not None:
+                    write.begin_trail(account, symbol, plan.level)
                 said += f" Stop {_or_none(plan.stop)} and target {_or_none(plan.target)} were split with it."
             write.answer_command(waiting.command.key, done(said), actor=actor)
         self._tools.differing = [d for d in self._tools.differing if d is not now[0]]
@@ -51,11 +53,11 @@ class Deciding:
         if plan is None or not here or not there or split_of(there / here) is None:
             return None
         what = instrument(symbol)
-        stop, target = (
+        stop, target, trail, level = (
             None if price is None else max(what.tick, what.round_price(price * here / there))
-            for price in (plan.stop, plan.target)
+            for price in (plan.stop, plan.target, plan.trail, plan.level)
         )
-        return Protection(symbol, stop, target)
+        return Protection(symbol, stop, target, trail=trail, level=level)
 
     async def settle(self, waiting: Waiting) -> Answer | None:
         """Say which of the orders at the broker a frozen one is; '' for none of them."""

@@ -1,14 +1,15 @@
 """What a strategy did at work beside what its backtest would have done: bar by bar, order by order, to the cent.
 
 The rule: a difference counts as drift unless it has a known reason that the ledger itself names: bars missed while no
-engine ran, a pause, a gate's or the broker's refusal, a person's hand, or an order cut for money or by its rung.
+engine ran, a pause, a gate's or the broker's refusal, a person's hand, an order cut for money or by its rung, or a
+trailing stop that only some path through a bar would have set off.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,18 +18,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from backtest.book import CLOSE_ENOUGH
-from backtest.result import Result
+from backtest.book import BY_TRAIL, CLOSE_ENOUGH, HIGHEST, LOWEST
+from backtest.result import PURPOSES, Result
 from desk.adoptions import BarDecision, Done
+from desk.decided import ACTED, Decided
 from desk.nights import MOST_KEPT, Night
 from desk.rungs import CUT
 from domain.candles import nanos
 from domain.instruments import instrument
 from domain.orders import Order, Purpose, Side, Status
 
-ACTED = frozenset({Done.ORDERED, Done.NOT_OURS, Done.TOO_SMALL})
 _REFUSED = frozenset({Status.DENIED, Status.REFUSED, Status.NOT_PLACED, Status.LAPSED})
 _ENDED = frozenset({Status.CANCELLED, Status.EXPIRED})
+TRAILED = PURPOSES[BY_TRAIL]
 BY_SIGNAL, BY_STOP, BY_HAND = "signal", "stop or target", "hand"
 
 
@@ -46,11 +48,11 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """What the desk did: its decisions by symbol, oldest first, the orders of each signal, and its fills. `paused`:
-    when it was asked nothing."""
+    """What the desk did: its decisions by symbol, who tells the orders of a signal, and its fills. `paused`: when it
+    was asked nothing."""
 
-    decisions: Mapping[str, list[BarDecision]]
-    orders: Mapping[str, list[Order]]
+    decisions: Mapping[str, Decided]
+    orders: Callable[[str], list[Order]]
     fills: list[Moved]
     paused: list[tuple[datetime, datetime]] = field(default_factory=list)
 
@@ -100,6 +102,7 @@ class _Found:
     behind: float = 0.0
     apart: float = 0.0
     explained: Counter[str] = field(default_factory=Counter)
+    supposed: set[Key] = field(default_factory=set)
     differing: list[str] = field(default_factory=list)
 
     def differs(self, said: str) -> None:
@@ -136,10 +139,10 @@ def compared(result: Result, did: Did, symbols: Iterable[str], day: date) -> Nig
 
 def _decisions(found: _Found, symbol: str, index: pd.DatetimeIndex, want: Any, did: Did) -> list[int]:
     """Bar by bar what each of the two stood for; the rows on which the backtest changed its mind."""
-    known = {pd.Timestamp(one.bar_time).value: one for one in did.decisions.get(symbol, ())}
+    known = did.decisions.get(symbol, Decided())
     stood, before, changes = 0.0, 0.0, list[int]()
     for row, at in enumerate(index.as_unit("ns").asi8.tolist()):
-        one = known.get(at)
+        one = known.at(at)
         changed = abs(want[row] - before) > CLOSE_ENOUGH
         before = float(want[row])
         if changed:
@@ -161,17 +164,15 @@ def _decisions(found: _Found, symbol: str, index: pd.DatetimeIndex, want: Any, d
     return changes
 
 
-def _why_undecided(one: BarDecision | None, at: int, known: Mapping[int, BarDecision], did: Did) -> str:
+def _why_undecided(one: BarDecision | None, at: int, known: Decided, did: Did) -> str:
     """The known reason why a bar was not decided; '' where there is none."""
     if one is not None:
         return {Done.MISSED: "missed", Done.FAULT: "failed"}.get(one.done, "")
     moment = pd.Timestamp(at, tz="UTC").to_pydatetime()
     if any(begin <= moment <= end for begin, end in did.paused):
         return "paused"
-    times = sorted(known)
-    following = bisect_right(times, at)
-    gap_was_missed = following < len(times) and known[times[following]].done is Done.MISSED
-    return "missed" if gap_was_missed else ""
+    following = known.after(at)
+    return "missed" if following is not None and following.done is Done.MISSED else ""
 
 
 # Fills
@@ -181,6 +182,7 @@ def _fills(found: _Found, result: Result, did: Did, changes: Mapping[str, list[i
     ones = {one.instrument.symbol: one for one in result.inputs.ones}
     times = {symbol: nanos(ones[symbol].candles) for symbol in changes}
     theirs, ours = _promised(result, times, changes), _done(did, times)
+    found.supposed = _supposed(result, times)
     lasts = {symbol: float(ones[symbol].block[3, -1]) for symbol in changes}
     excess: defaultdict[str, float] = defaultdict(float)
     for key in sorted({*theirs, *ours}, key=lambda key: (key.at, key.leg != BY_HAND, key)):
@@ -205,8 +207,25 @@ def _promised(result: Result, times: Mapping[str, Any], changes: Mapping[str, li
     return dict(lumps)
 
 
+def _supposed(result: Result, times: Mapping[str, Any]) -> set[Key]:
+    """The trailing stops that the backtest took for reached since some path through the bar would have set them off,
+    up first and then down: what the market really did, a bar does not tell. Such a stop fills at the bar's worst."""
+    ones, found = {one.instrument.symbol: one for one in result.inputs.ones}, set[Key]()
+    for given in result.fills.itertuples():
+        row: Any = given
+        if row.purpose != TRAILED or row.symbol not in times:
+            continue
+        own, side = times[row.symbol], 1 if row.side == "buy" else -1
+        at = int(np.searchsorted(own, row.time.value))
+        worst = float(ones[row.symbol].block[HIGHEST if side > 0 else LOWEST, at])
+        if side * float(row.market) >= side * worst - CLOSE_ENOUGH * worst:
+            found.add(Key(int(own[at]), str(row.symbol), BY_STOP, side))
+    return found
+
+
 def _done(did: Did, times: Mapping[str, Any]) -> dict[Key, Lump]:
-    bars = {one.signal_id: one.bar_time for found in did.decisions.values() for one in found if one.signal_id}
+    told = (one for found in did.decisions.values() for one in found.told.values())
+    bars = {one.signal_id: one.bar_time for one in told if one.signal_id}
     lumps: defaultdict[Key, Lump] = defaultdict(Lump)
     for fill in did.fills:
         if fill.symbol not in times:
@@ -265,20 +284,22 @@ def _why_apart(
         return reason
     if key.leg == BY_STOP and (reason := _unseen(key, did)):
         return reason
+    if key in found.supposed and ours.quantity < theirs.quantity:
+        return "path in the bar"
     return "other money" if theirs.quantity and ours.quantity and abs(delta) <= near else ""
 
 
 def _unseen(key: Key, did: Did) -> str:
     """Why nobody saw a stop or a target reached: no engine followed the bar, where its fills need one."""
-    known = {pd.Timestamp(one.bar_time).value: one for one in did.decisions.get(key.symbol, ())}
-    one = known.get(key.at)
+    known = did.decisions.get(key.symbol, Decided())
+    one = known.at(key.at)
     return _why_undecided(one, key.at, known, did) if one is None or one.exposure is None else ""
 
 
 def _of_decision(key: Key, did: Did, *, fewer: bool) -> str:
     """What the ledger says of the decision behind it."""
-    known = {pd.Timestamp(one.bar_time).value: one for one in did.decisions.get(key.symbol, ())}
-    one = known.get(key.at)
+    known = did.decisions.get(key.symbol, Decided())
+    one = known.at(key.at)
     if one is None or one.done not in ACTED:
         return _why_undecided(one, key.at, known, did) if one is None or one.exposure is None else ""
     if one.done is Done.NOT_OURS:
@@ -287,7 +308,7 @@ def _of_decision(key: Key, did: Did, *, fewer: bool) -> str:
         return "cut by its rung"
     if one.done is Done.TOO_SMALL:
         return "too small"
-    orders = did.orders.get(one.signal_id, [])
+    orders = did.orders(one.signal_id)
     if fewer and any(order.status in _REFUSED for order in orders):
         return "refused"
     if fewer and any(order.status in _ENDED and order.remaining for order in orders):

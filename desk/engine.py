@@ -246,6 +246,7 @@ class Engine:
         with contextlib.suppress(DeskError):
             self._lease.release()
         await self._desk.strategies.close()
+        await self.supervisor.close()
         await self._desk.signing_in.close()
         self._looking.close()
         self._ledger.close()

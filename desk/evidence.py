@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from desk.nights import Night
 from desk.own_trades import OwnTrades, Trade
 from desk.reader import Reader
 from desk.rungs import Stage
-from desk.schema import bar_decision
+from desk.schema import EPOCH, bar_decision
 from domain.calendars import NEW_YORK
 from domain.errors import DeskError
 from domain.instruments import instrument
@@ -44,10 +44,16 @@ _JOBS: Any = (
     .limit(MOST_JOBS)
 )
 _NOT_AT_WORK = [Done.MISSED, Done.FAULT, Done.SHADOW]
-_DECIDED = sa.select(bar_decision.c.at).where(
-    bar_decision.c.adoption == sa.bindparam("of_id"),
-    bar_decision.c.at >= sa.bindparam("since"),
-    bar_decision.c.done.not_in(_NOT_AT_WORK),
+# In hours since 1970: every day of New York begins with one, and a session has few of them.
+_HOUR = sa.type_coerce(bar_decision.c.at, sa.BigInteger) // sa.literal(3_600_000_000, sa.BigInteger)
+_DECIDED: Any = (
+    sa.select(_HOUR.label("hour"))
+    .where(
+        bar_decision.c.adoption == sa.bindparam("of_id"),
+        bar_decision.c.at >= sa.bindparam("since"),
+        bar_decision.c.done.not_in(_NOT_AT_WORK),
+    )
+    .distinct()
 )
 
 
@@ -163,7 +169,8 @@ class Work:
 
 def at_work(reader: Reader, adoption: Adoption, stage: Stage, prices: Mapping[str, Decimal]) -> Work:
     """What it did since it came to the rung it is on."""
-    days = sorted({_day(row.at) for row in reader.rows(_DECIDED, of_id=adoption.id, since=stage.since)})
+    hours = (row.hour for row in reader.rows(_DECIDED, of_id=adoption.id, since=stage.since))
+    days = sorted({_day(EPOCH + timedelta(hours=hour)) for hour in hours})
     trades, open_profit = _trades(reader, adoption, stage.since, prices)
     nights = tuple(stage.nights)
     if not days:

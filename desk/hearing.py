@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from brokers.base import BrokerFill, BrokerOrder
 from desk.crash import crash_point
@@ -82,6 +83,14 @@ def _moving(order: Order) -> bool:
     return order.status not in (Status.WORKING, Status.PARTIAL, Status.FROZEN) or at_once
 
 
+class Plan(NamedTuple):
+    """What shall protect a position."""
+
+    stop: Decimal | None
+    target: Decimal | None
+    trail: Decimal | None
+
+
 class _News:
     """What the broker says, beside what the ledger knows: only what is new is written. `left_over`: a fill could not
     be taken yet, because something of its symbol is uncertain; it must be asked for again."""
@@ -98,7 +107,7 @@ class _News:
         self._listed = [one for one in listed if self._changed(one)]
         self._strangers = [one for one in listed if one.broker_id not in ours and self._unmapped(one)]
         self._held: dict[Key, Position] = {}
-        self._plans: dict[Key, tuple[Decimal | None, Decimal | None]] = {}
+        self._plans: dict[Key, Plan] = {}
         self.taken: list[str] = []
         self.left_over = False
 
@@ -193,7 +202,7 @@ class _News:
             return
         self._held[fill.account, fill.symbol] = held.after(fill)
         if order is not None:
-            self._protect(write, order, self._tools.ours(held))
+            self._protect(write, order, self._tools.ours(held), fill)
             self._settle(write, order.id)
 
     def _held_before(self, fill: Fill) -> Position:
@@ -203,24 +212,30 @@ class _News:
             self._held[key] = self._tools.reader.positions(fill.account).get(fill.symbol, Position(*key))
         return self._held[key]
 
-    def _protect(self, write: Writing, order: Order, held: Decimal) -> None:
-        """What shall protect the position from now on: what its first entry asked for, or what a later one adds."""
+    def _protect(self, write: Writing, order: Order, held: Decimal, fill: Fill) -> None:
+        """What shall protect the position from now on: what its first entry asked for, or what a later one adds. One
+        that turns a position begins anew on the other side; until it has, the old plan stands for what is left."""
         asked = order.request
         if asked.purpose is not Purpose.ENTRY:
             return
-        key = (asked.account, asked.symbol)
+        key, against = (asked.account, asked.symbol), held * asked.side.sign < 0
+        if against and fill.quantity <= abs(held):
+            return
         plan = self._plans.get(key) or self._plan(key)
-        if held == 0 or plan is None:
-            wanted = asked.stop_loss, asked.target
+        begins = held == 0 or against
+        if begins or plan is None:
+            wanted = Plan(asked.stop_loss, asked.target, asked.stop_trail)
         else:
-            wanted = asked.stop_loss or plan[0], asked.target or plan[1]
+            wanted = Plan(asked.stop_loss or plan.stop, asked.target or plan.target, asked.stop_trail or plan.trail)
         if plan != wanted:
-            write.set_protection(*key, stop=wanted[0], target=wanted[1])
+            write.set_protection(*key, stop=wanted.stop, target=wanted.target, trail=wanted.trail)
+        if wanted.trail is not None and (begins or plan is None or plan.trail is None):
+            write.begin_trail(*key)
         self._plans[key] = wanted
 
-    def _plan(self, key: Key) -> tuple[Decimal | None, Decimal | None] | None:
+    def _plan(self, key: Key) -> Plan | None:
         found = self._tools.reader.protection(key[0]).get(key[1])
-        return (found.stop, found.target) if found else None
+        return Plan(found.stop, found.target, found.trail) if found else None
 
     def _settle(self, write: Writing, order_id: str) -> None:
         """The order where its fills alone have brought it."""

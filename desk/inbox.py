@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from desk import schema
 from desk.database import Database
 from desk.records import Waiting
+from desk.remembered import Remembered
 from domain.clock import Clock
 from domain.commands import Answer, Command, CommandState, Kind
 from domain.errors import LedgerConflict, LedgerUnusable
@@ -43,7 +44,7 @@ class Inbox:
 
     def __init__(self, where: str | Database, clock: Clock) -> None:
         self._database = where if isinstance(where, Database) else Database(where)
-        self._clock = clock
+        self._clock, self._remembered = clock, Remembered(self._database)
 
     def append(self, command: Command) -> Literal["queued", "known"]:
         """Ask for it: `queued`, or `known` where the same wish was asked before. LedgerConflict where its key already
@@ -76,11 +77,17 @@ class Inbox:
 
     def waiting(self, most: int = 100) -> list[Waiting]:
         """The same, each with the time it was asked."""
+        return list(self._remembered.get(("waiting", most), lambda: self._waiting(most)))
+
+    def _waiting(self, most: int) -> list[Waiting]:
         with self._database.read() as db:
             return [Waiting(command_of(row), row.created) for row in db.execute(_queued, {"most": most})]
 
     def newest(self) -> int:
         """The number of the newest command that waits, 0 where none does: what changes when something is asked."""
+        return self._remembered.get("newest", self._newest)
+
+    def _newest(self) -> int:
         with self._database.read() as db:
             return int(db.execute(_newest).scalar_one() or 0)
 

@@ -36,6 +36,7 @@ AGAIN_AFTER = timedelta(seconds=2)
 AHEAD = timedelta(days=10)
 # Wilder's average forgets a bar by 1/period a step: after so many periods what came before is below rounding.
 ATR_PERIODS = 40
+MOMENTS = 64
 
 
 @dataclass(slots=True)
@@ -187,24 +188,46 @@ def window(made: Strategy, setup: Setup) -> int:
 
 def bucket_of(symbol: str, tf: Timeframe, now: datetime) -> int:
     """The bar that is forming now, by its open; -1 where none is."""
-    return int(cd.starts(np.array([pd.Timestamp(now).value]), tf, instrument(symbol))[0])
+    return _bucket(instrument(symbol).calendar_code, tf, now)
 
 
 def end_of(symbol: str, tf: Timeframe, bar: datetime) -> datetime:
     """When a bar closes."""
-    opens = np.array([pd.Timestamp(bar).value])
-    found: datetime = pd.Timestamp(int(cd.ends(opens, tf, instrument(symbol))[0]), tz="UTC").to_pydatetime()
-    return found
+    return _end(instrument(symbol).calendar_code, tf, bar)
 
 
 def in_time_until(symbol: str, tf: Timeframe, bar: datetime) -> datetime:
     """When the next bar of regular hours closes: until then what this one says may be traded."""
-    what, end = instrument(symbol), end_of(symbol, tf, bar)
+    return _in_time(instrument(symbol).calendar_code, tf, bar)
+
+
+# Once for all symbols of an exchange: a turn asks for hundreds.
+
+
+@functools.lru_cache(MOMENTS)
+def _bucket(exchange: str, tf: Timeframe, now: datetime) -> int:
+    return int(cd.starts(np.array([pd.Timestamp(now).value]), tf, _any_of(exchange))[0])
+
+
+@functools.lru_cache(MOMENTS)
+def _end(exchange: str, tf: Timeframe, bar: datetime) -> datetime:
+    opens = np.array([pd.Timestamp(bar).value])
+    found: datetime = pd.Timestamp(int(cd.ends(opens, tf, _any_of(exchange))[0]), tz="UTC").to_pydatetime()
+    return found
+
+
+@functools.lru_cache(MOMENTS)
+def _in_time(exchange: str, tf: Timeframe, bar: datetime) -> datetime:
+    what, end = _any_of(exchange), _end(exchange, tf, bar)
     following = cd.expected(end, end + AHEAD, tf, what)[:1]
     if not len(following):
         return end + tf.duration
     found: datetime = pd.Timestamp(int(cd.ends(following, tf, what)[0]), tz="UTC").to_pydatetime()
     return found
+
+
+def _any_of(exchange: str) -> Instrument:
+    return Instrument("ANY", calendar_code=exchange)
 
 
 def _judged(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,11 +18,13 @@ import pandas as pd
 
 from backtest.run import compiled_before
 from backtester import Backtest
-from desk.adoptions import Adoption, BarDecision, Done, State, history, since_bar
-from desk.drift import ACTED, BY_HAND, BY_SIGNAL, BY_STOP, Did, Moved, compared
+from desk.adoptions import Adoption, State, history
+from desk.decided import decided, quiet_bars
+from desk.drift import BY_HAND, BY_SIGNAL, BY_STOP, Did, Moved, compared
 from desk.looking import bucket_of, end_of, window
 from desk.nights import Night
 from desk.own_book import OwnBook
+from desk.protection import EXITS
 from desk.reader import Reader
 from desk.rungs import Stage
 from desk.tools import Tools
@@ -36,6 +40,7 @@ AGAIN_AFTER = timedelta(minutes=15)
 ANSWERS_WITHIN_S = 900.0
 LOOKED_FOR_S = 0.01
 MOST_SESSIONS = 20
+LOOK_BACK = timedelta(days=30)
 
 
 class CannotReplay(DeskError):
@@ -165,42 +170,64 @@ def _span(reader: Reader, adoption: Adoption, stage: Stage, day: date) -> Span:
     moves = _moves(reader, adoption)
     every = tuple(stage.began)
     begun = max(stage.began.values())
-    starts = [_bar_of(adoption, begun)] if _holds_nothing(moves, every, begun) else []
-    starts += _quiet_bars(reader, adoption, moves, every, begun)
-    if not starts:
+    first = _even(reader, adoption, _Flat(moves, every), every, begun, oldest, end)
+    if first is None:
         first = min(stage.began.values())
         every = tuple(symbol for symbol, since in stage.began.items() if since == first)
-        if not _holds_nothing(moves, every, first):
+        if not _Flat(moves, every).at(first):
             raise CannotReplay("it has held something ever since it came to its rung: there is no even beginning yet")
-        starts = [_bar_of(adoption, first)]
-    later = [start for start in starts if start >= oldest]
-    first = later[0] if later else starts[-1]
+        first = _bar_of(adoption, first)
     money = Decimal(str(adoption.setup.cash)) + sum(
         (-Decimal(str(m.moved)) * Decimal(str(m.price)) - Decimal(str(m.fee)) for m in moves if m.time < first), ZERO
     )
     return Span(first, money, every, end)
 
 
-def _holds_nothing(moves: list[Moved], symbols: tuple[str, ...], at: datetime) -> bool:
-    held = {s: sum(move.moved for move in moves if move.symbol == s and move.time < at) for s in symbols}
-    return all(abs(quantity) < 1e-9 for quantity in held.values())
+class _Flat:
+    """When nothing of these symbols was held."""
+
+    def __init__(self, moves: list[Moved], symbols: tuple[str, ...]) -> None:
+        held: dict[str, float] = {}
+        self._times, self._flat = list[datetime](), [True]
+        for move in moves:
+            if move.symbol in symbols:
+                held[move.symbol] = held.get(move.symbol, 0.0) + move.moved
+                self._times.append(move.time)
+                self._flat.append(all(abs(quantity) < 1e-9 for quantity in held.values()))
+
+    def at(self, moment: datetime) -> bool:
+        """Whether all that moved before it came to nothing."""
+        return self._flat[bisect_left(self._times, moment)]
 
 
-def _quiet_bars(
-    reader: Reader, adoption: Adoption, moves: list[Moved], symbols: tuple[str, ...], begun: datetime
-) -> list[datetime]:
-    """Opens of bars through which nothing was held, and on which each symbol's strategy wanted nothing or changed its
-    mind: a backtest that begins there decides the same. Oldest first."""
-    quiet: dict[str, set[datetime]] = {}
-    for symbol in symbols:
-        stood, quiet[symbol] = 0.0, set[datetime]()
-        for one in since_bar(reader, adoption.id, symbol, begun - adoption.tf.duration):
-            before, waits = stood, one.state is not None and one.state.side != 0
-            stood = stood if one.exposure is None else one.exposure
-            if one.done in ACTED or (one.exposure is not None and before == stood == 0.0 and not waits):
-                quiet[symbol].add(one.bar_time)
-    times = sorted(set.intersection(*quiet.values())) if quiet else []
-    return [at for at in times if _holds_nothing(moves, symbols, end_of(symbols[0], adoption.tf, at))]
+def _even(
+    reader: Reader,
+    adoption: Adoption,
+    flat: _Flat,
+    symbols: tuple[str, ...],
+    begun: datetime,
+    oldest: datetime,
+    end: datetime,
+) -> datetime | None:
+    """The open of the first bar from `oldest` on that a backtest may begin at and decide the same, since nothing was
+    held through it and nothing wanted; the last one before `oldest` where there is none. None where there never was."""
+    tf = adoption.tf
+    start = _bar_of(adoption, begun) if flat.at(begun) else None
+    if start is not None and start >= oldest:
+        return start
+
+    def quiet(since: datetime, until: datetime) -> Iterator[datetime]:
+        bars = (_moment(at) for at in quiet_bars(reader, adoption, symbols, begun - tf.duration, since, until))
+        return (at for at in bars if flat.at(end_of(symbols[0], tf, at)))
+
+    if (found := next(quiet(oldest, end), None)) is not None:
+        return found
+    until = oldest
+    while until > begun - tf.duration:
+        until, since = until - LOOK_BACK, until
+        if (found := max(quiet(until, since), default=None)) is not None:
+            return found
+    return start
 
 
 def _bar_of(adoption: Adoption, moment: datetime) -> datetime:
@@ -233,18 +260,13 @@ def _moves(reader: Reader, adoption: Adoption) -> list[Moved]:
 
 
 def _leg(purpose: str) -> str:
-    return BY_STOP if purpose in ("stop", "target") else BY_HAND
+    return BY_STOP if purpose in EXITS else BY_HAND
 
 
 def _did(reader: Reader, adoption: Adoption, span: Span) -> Did:
-    known: dict[str, list[BarDecision]] = {}
-    for symbol in span.symbols:
-        found = since_bar(reader, adoption.id, symbol, span.first)
-        known[symbol] = [one for one in found if one.bar_time < span.end and one.done is not Done.SHADOW]
-    signals = [one.signal_id for found in known.values() for one in found if one.signal_id]
-    orders = {signal: reader.orders_of_signal(signal) for signal in signals}
+    known = {symbol: decided(reader, adoption.id, symbol, span.first, span.end) for symbol in span.symbols}
     moves = [move for move in _moves(reader, adoption) if move.time >= span.first and move.time < span.end]
-    return Did(known, orders, moves, _pauses(reader, adoption, span.end))
+    return Did(known, reader.orders_of_signal, moves, _pauses(reader, adoption, span.end))
 
 
 def _pauses(reader: Reader, adoption: Adoption, end: datetime) -> list[tuple[datetime, datetime]]:

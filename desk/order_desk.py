@@ -26,6 +26,7 @@ from desk.submit import refused
 from desk.switches import Switches
 from desk.tools import Key, Tools
 from desk.valuation import Valuation
+from domain.clock import ago
 from domain.commands import Answer, Command, Kind
 from domain.errors import DeskError, LeaseHeld, LedgerBusy
 
@@ -102,7 +103,7 @@ class OrderDesk:
     async def _answer(self, waiting: Waiting) -> Answer | None:
         """The answer still to be written; None where it was written with what was done."""
         command, now = waiting.command, self._tools.now()
-        age = now - waiting.asked
+        age = ago(self._tools.clock, waiting.asked)
         ruling = self._ruling(command, age)
         if not ruling.allowed:
             return refused(ruling.said)

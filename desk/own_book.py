@@ -15,14 +15,19 @@ import sqlalchemy as sa
 
 from desk import schema
 from desk.adoptions import Adoption
+from desk.protection import BEYOND
 from desk.reader import Reader
+from domain.orders import Purpose
 
 ZERO = Decimal(0)
 _FILLS = (
     sa.select(
         schema.fill,
         sa.func.coalesce(schema.signal.c.source, "").label("source"),
-        sa.func.coalesce(schema.orders.c.purpose, "").label("purpose"),
+        sa.case(
+            (schema.orders.c.reason.startswith(BEYOND, autoescape=True), Purpose.STOP.value),
+            else_=sa.func.coalesce(schema.orders.c.purpose, ""),
+        ).label("purpose"),
         sa.func.coalesce(schema.orders.c.signal_id, "").label("signal_id"),
     )
     .select_from(

@@ -17,6 +17,7 @@ from desk.submit import decision, done, review, submit
 from desk.ticket import TicketFault, text
 from desk.tools import Tools
 from desk.world import equity_of
+from domain.clock import speed_of
 from domain.commands import Answer, Command, CommandState, Kind
 from domain.errors import OrderRefused
 from domain.instruments import instrument
@@ -54,7 +55,7 @@ class Placing:
             "request": ticket.to_json(request),
             "approved": isinstance(answer, Approved) and not said,
             "token": token_of(waiting.command.key),
-            "expires": (self._tools.now() + PREVIEW_LIVES).isoformat(),
+            "expires": (self._tools.now() + PREVIEW_LIVES * speed_of(self._tools.clock)).isoformat(),
             "verdicts": [_plainly(verdict.to_dict()) for verdict in answer.verdicts],
             "broker_said": said,
             "sizing": worked.sizing,
@@ -84,12 +85,13 @@ class Placing:
             return request
         stop = self._tools.reader.protection(request.account).get(request.symbol)
         waits = request.type is not OrderType.MARKET and request.time_in_force is not TimeInForce.IOC
-        if waits and stop is not None and stop.stop is not None:
+        if waits and stop is not None and stop.stops:
             raise TicketFault(
                 f"The {request.symbol} you hold stand under a stop, and shares rest in one order only: set a target on "
                 "the Positions page, close at market, or take the stop away first."
             )
         values = {**ticket.to_json(request), "purpose": str(Purpose.EXIT), "stop_loss": None, "target": None}
+        values["stop_trail"] = None
         return ticket.from_json(values)
 
     async def _estimate(self, request: OrderRequest) -> tuple[Estimate | None, list[str]]:
@@ -119,7 +121,7 @@ class Placing:
             raise TicketFault("This preview is somebody else's: preview it yourself.")
         if ticket.from_json(answer.details["request"]) != request:
             raise TicketFault("This is not the order that was previewed: preview it again.")
-        if answer.at is None or asked - answer.at > PREVIEW_LIVES:
+        if answer.at is None or asked - answer.at > PREVIEW_LIVES * speed_of(self._tools.clock):
             raise TicketFault("The preview has expired, prices have moved on: preview it again.")
 
 

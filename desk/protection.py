@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from desk.records import Protection
+from desk.stop_leg import StopLeg
 from domain.orders import AT_BROKER, OPEN, Order, Purpose, Status
 
 ZERO = Decimal(0)
 EXITS = (Purpose.STOP, Purpose.TARGET)
+BEYOND = "the price is beyond the stop"  # how the reason of a stop begins that is sold at market, since none can rest
 _OTHER = {Purpose.STOP: Purpose.TARGET, Purpose.TARGET: Purpose.STOP}
+NONE = StopLeg()
+Wanted = dict[Purpose, StopLeg]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,14 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Put this leg to rest; `parent` '' begins a new piece."""
+    """Put this leg to rest; `parent` '' begins a new piece. With a `trail` it is a trailing stop, and `price` where a
+    plain one would stand in its stead."""
 
     purpose: Purpose
     quantity: Decimal
-    price: Decimal
+    price: Decimal | None
     parent: str = ""
+    trail: Decimal | None = None
 
 
 Step = Cancel | Rest
@@ -103,16 +109,19 @@ def steps(
     *,
     oco: bool,
     reached: bool = False,
+    stop: StopLeg | None = None,
 ) -> list[Step]:
     """What to do next for one symbol: `held` below zero when short, `claimed` what closing orders are about to take,
-    `family` every order of the pieces that have an open leg. Cancels come alone: what they free is placed after.
+    `family` every order of the pieces that have an open leg, `stop` how a stop shall rest now (None: at the plan's
+    price). Cancels come alone: what they free is placed after.
 
     Where no two orders can rest for the same shares (not `oco`), the stop rests and the target is watched; once it is
     `reached` they are sold there instead of resting under the stop."""
-    one = Purpose.TARGET if plan.target is not None and (reached or plan.stop is None) else Purpose.STOP
-    wanted = {Purpose.STOP: plan.stop, Purpose.TARGET: plan.target}
+    stop = StopLeg(plan.stop) if stop is None else stop
+    one = Purpose.TARGET if plan.target is not None and (reached or not stop.wanted) else Purpose.STOP
+    wanted = {Purpose.STOP: stop, Purpose.TARGET: StopLeg(plan.target)}
     if not oco:
-        wanted[_OTHER[one]] = None
+        wanted[_OTHER[one]] = NONE
     standing, cover = pieces(family), max(ZERO, abs(held) - claimed)
     if wrong := [step for piece in standing for step in _wrong(piece, held, wanted, oco=oco)]:
         return wrong
@@ -121,27 +130,39 @@ def steps(
     return [*_missing_legs(standing, wanted), *_missing_cover(standing, cover, wanted)]
 
 
-def _wrong(piece: Piece, held: Decimal, wanted: dict[Purpose, Decimal | None], *, oco: bool) -> list[Step]:
+def _wrong(piece: Piece, held: Decimal, wanted: Wanted, *, oco: bool) -> list[Step]:
     """The whole piece goes where one leg of it does not fit: its legs belong together."""
     said = ""
     for order in piece.open:
-        price = order.request.stop if order.request.purpose is Purpose.STOP else order.request.limit
         if held * order.request.side.sign >= 0:
             said = "there is no position left that it protects"
-        elif not _fits(order, price, wanted[order.request.purpose], oco=oco):
-            other = wanted[_OTHER[order.request.purpose]]
-            swapped = wanted[order.request.purpose] is None and other is not None
-            said = f"the {_OTHER[order.request.purpose]} takes its place" if swapped else "its price was changed"
+        elif not _fits(order, wanted[order.request.purpose], oco=oco):
+            said = _why(order, wanted)
     return (
         [Cancel(order, said) for order in piece.open if order.status in AT_BROKER - {Status.CANCELLING}] if said else []
     )
 
 
-def _fits(order: Order, price: Decimal | None, wanted: Decimal | None, *, oco: bool) -> bool:
-    """At the price it should have; a target that was swapped in may be better."""
-    if oco or order.request.purpose is Purpose.STOP or price is None or wanted is None:
-        return price == wanted
-    return (price - wanted) * order.request.side.sign <= 0
+def _why(order: Order, wanted: Wanted) -> str:
+    asked = order.request
+    mine, other = wanted[asked.purpose], wanted[_OTHER[asked.purpose]]
+    if not mine.wanted and other.wanted:
+        return f"the {_OTHER[asked.purpose]} takes its place"
+    if mine.trail is not None and asked.trail is None:
+        return "a trailing stop takes its place"
+    return "a plain stop takes its place" if asked.trail is not None and mine.wanted else "its price was changed"
+
+
+def _fits(order: Order, wanted: StopLeg, *, oco: bool) -> bool:
+    """At the price it should have, or trailing at the distance; a target that was swapped in may be better."""
+    asked = order.request
+    if asked.purpose is Purpose.STOP:
+        if asked.trail is not None:
+            return asked.trail == wanted.keeps
+        return wanted.trail is None and asked.stop == wanted.price
+    if oco or asked.limit is None or wanted.price is None:
+        return asked.limit == wanted.price
+    return (asked.limit - wanted.price) * asked.side.sign <= 0
 
 
 def _surplus(standing: list[Piece], cover: Decimal) -> list[Step]:
@@ -156,20 +177,19 @@ def _surplus(standing: list[Piece], cover: Decimal) -> list[Step]:
     return found
 
 
-def _missing_legs(standing: list[Piece], wanted: dict[Purpose, Decimal | None]) -> list[Step]:
+def _missing_legs(standing: list[Piece], wanted: Wanted) -> list[Step]:
     found = list[Step]()
     for piece in standing:
-        for purpose, price in wanted.items():
-            if price is not None and piece.leg(purpose) is None and not piece.going and piece.remaining:
-                found.append(Rest(purpose, piece.remaining, price, piece.parent))
+        for purpose, leg in wanted.items():
+            if leg.wanted and piece.leg(purpose) is None and not piece.going and piece.remaining:
+                found.append(Rest(purpose, piece.remaining, leg.price, piece.parent, leg.trail))
     return found
 
 
-def _missing_cover(standing: list[Piece], cover: Decimal, wanted: dict[Purpose, Decimal | None]) -> list[Step]:
+def _missing_cover(standing: list[Piece], cover: Decimal, wanted: Wanted) -> list[Step]:
     """One new piece for what no piece covers; its second leg follows once the first one rests."""
     left = cover - covered(standing)
     if left <= 0 or any(piece.going for piece in standing):
         return []
-    first = next((purpose for purpose in EXITS if wanted[purpose] is not None), None)
-    price = wanted[first] if first else None
-    return [Rest(first, left, price)] if first and price is not None else []
+    first = next((purpose for purpose in EXITS if wanted[purpose].wanted), None)
+    return [Rest(first, left, wanted[first].price, trail=wanted[first].trail)] if first else []

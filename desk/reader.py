@@ -7,13 +7,10 @@ A ledger that is not there yet is an empty desk. One that is there and cannot be
 from __future__ import annotations
 
 import json
-import threading
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +19,7 @@ from desk import audit, control, rows, schema
 from desk import statements as sql
 from desk.control import Control, halted
 from desk.database import Database
+from desk.folds import Folds
 from desk.inbox import answer_of, command_of
 from desk.lease import holder_of
 from desk.records import (
@@ -40,39 +38,35 @@ from desk.records import (
     Protection,
     SentOrder,
 )
+from desk.remembered import Remembered
 from domain.breaker import Breaker
-from domain.clock import Clock
+from domain.clock import Clock, ago
 from domain.commands import Answer, Command, CommandState
 from domain.orders import OPEN, Order, Purpose, Side, Status
 from domain.positions import Account, Position
-from domain.round_trips import RoundTrip, RoundTrips
+from domain.round_trips import RoundTrip
 
+STREAMED = 500
 NO_LEDGER = "nobody has started this desk yet"
 _UNDEFINED_TABLE = "42P01"
-_fills_after = sa.select(schema.fill).where(schema.fill.c.seq > sa.bindparam("after_seq")).order_by(schema.fill.c.seq)
-_adjustments_after = (
-    sa.select(schema.adjustment)
-    .where(schema.adjustment.c.seq > sa.bindparam("after_seq"))
-    .order_by(schema.adjustment.c.seq)
-)
-_ledger_id = sa.select(schema.meta.c.value).where(schema.meta.c.key == "id")
+_accounts = sa.select(schema.account).order_by(schema.account.c.name)
 
 
 class Reader:
     """One ledger, read-only; several threads may share it. Positions are folded once and then only extended, so that
-    asking again costs what is new."""
+    asking again costs what is new; what a turn asks for again and again is read once between two commits."""
 
     def __init__(self, where: str | Database, clock: Clock) -> None:
         self._database = where if isinstance(where, Database) else Database(where, read_only=True)
-        self._clock, self._folds = clock, _Folds()
+        self._clock, self._folds, self._known = clock, Folds(), Remembered(self._database)
         self._seen: tuple[int, int] | None = None
 
     # Orders and fills
 
     def open_orders(self, account: str = "", symbol: str = "") -> list[Order]:
         """Orders that may still do something, oldest first."""
-        wanted = _of(schema.orders, account=account, symbol=symbol)
-        return self._orders(schema.orders.c.status.in_(sorted(OPEN)), *wanted)
+        found = self._known.get("open orders", lambda: self._orders(schema.orders.c.status.in_(sorted(OPEN))))
+        return [o for o in found if account in ("", o.request.account) and symbol in ("", o.request.symbol)]
 
     def orders_between(self, start: datetime, end: datetime, account: str = "") -> list[Order]:
         """Orders created from `start` up to `end`, done ones too: the orders of a day."""
@@ -81,7 +75,10 @@ class Reader:
 
     def family(self, parents: Collection[str]) -> list[Order]:
         """Every order, done or not, with one of these parents."""
-        return self._orders(schema.orders.c.parent.in_(sorted(parents))) if parents else []
+        wanted = sorted(parents)
+        if not wanted:
+            return []
+        return list(self._known.get(("family", *wanted), lambda: self._orders(schema.orders.c.parent.in_(wanted))))
 
     def order(self, order_id: str) -> Order | None:
         """One order."""
@@ -146,11 +143,15 @@ class Reader:
 
     def accounts(self) -> list[AccountInfo]:
         """Every account of this desk, by name."""
-        found = self._rows(sa.select(schema.account).order_by(schema.account.c.name))
+        found = self.asked(_accounts)
         return [AccountInfo(r.name, r.kind, r.starting_cash, r.created) for r in found]
 
     def account(self, name: str) -> Account | None:
         """Cash and positions of an account, folded from its fills; None where there is no such account."""
+        found = self._known.get(("account", name), lambda: self._folded(name))
+        return found and Account(found.name, found.cash, dict(found.positions))
+
+    def _folded(self, name: str) -> Account | None:
         with self._connection() as db:
             return self._folds.account(db, name) if db else None
 
@@ -161,23 +162,24 @@ class Reader:
 
     def round_trips(self, account: str, since: datetime) -> tuple[RoundTrip, ...]:
         """What the account opened and closed again, by when it closed; oldest first."""
-        with self._connection() as db:
-            return self._folds.round_trips(db, account, since) if db else ()
+        if self.account(account) is None:  # folded up to the last commit by this
+            return ()
+        return self._folds.round_trips(account, since)
 
     def protection(self, account: str) -> dict[str, Protection]:
         """What each symbol's position shall be protected by, by symbol; symbols it was never said of are left out."""
-        found = self._rows(sql.PROTECTION, of_account=account)
-        return {r.symbol: Protection(r.symbol, r.stop, r.target, r.actor, r.at) for r in found}
+        found = self.asked(sql.PROTECTION, of_account=account)
+        return {r.symbol: rows.protection_of(r) for r in found}
 
     def sent_since(self, account: str, since: datetime) -> list[SentOrder]:
         """Every sending of an order of this account from `since` on, oldest first."""
-        found = self._rows(sql.SENT_SINCE, of_account=account, since=since)
+        found = self.asked(sql.SENT_SINCE, of_account=account, since=since)
         return [SentOrder(r.signed, r.symbol, Side(r.side), Purpose(r.purpose), r.id, r.parent) for r in found]
 
     def refusals_in_a_row(self, account: str, since: datetime | None = None) -> int:
         """How many of the newest sendings the broker refused, without one between that it took; none before `since`."""
         count = 0
-        for row in self._rows(sql.NEWEST_SENT, of_account=account):
+        for row in self.asked(sql.NEWEST_SENT, of_account=account):
             if row.status != Status.REFUSED or (since is not None and row.updated < since):
                 break
             count += 1
@@ -231,7 +233,7 @@ class Reader:
 
     def breaker(self, account: str) -> Breaker | None:
         """The account's daily-loss breaker; None where none was ever saved, a latched one where it cannot be read."""
-        found = self._rows(sql.BREAKER, of_account=account)
+        found = self.asked(sql.BREAKER, of_account=account)
         return rows.breaker_of(found[0]) if found else None
 
     # The right to trade
@@ -239,24 +241,27 @@ class Reader:
     def trading_state(self, account: str = "", symbol: str = "") -> Control:
         """What may be traded: the strictest of the desk's, the account's and the instrument's switch. Never raises."""
         try:
-            with self._connection() as db:
-                return control.strictest(db, account, symbol) if db else halted(NO_LEDGER)
+            every = self._known.get("switches", self._switches)
+            return halted(NO_LEDGER) if every is None else control.strictest(every, account, symbol)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the switch, the answer is to stop
             return halted(f"the trading state cannot be read: {error}")
 
     def arming(self) -> Arming:
         """Which account is picked and whether it may trade real money; nobody where that was never said."""
-        found = self._rows(sql.ARMING)
+        found = self.asked(sql.ARMING)
         return next((Arming(r.account, r.armed, r.reason, r.actor, r.at) for r in found), Arming())
 
     def controls(self) -> list[Control]:
         """Every switch that was ever set, as it is now."""
+        return list(self._known.get("switches", self._switches) or ())
+
+    def _switches(self) -> list[Control] | None:
         with self._connection() as db:
-            return control.every_scope(db) if db else []
+            return control.every_scope(db) if db else None
 
     def limits(self) -> dict[str, Any]:
         """Every limit that was ever set, as it is now; `Limits.from_dict` knows the defaults of the others."""
-        return {row.name: json.loads(row.new) for row in self._rows(sql.LIMITS)}
+        return {row.name: json.loads(row.new) for row in self.asked(sql.LIMITS)}
 
     def limit_history(self, name: str = "", most: int = 200) -> list[LimitChange]:
         """Who changed a limit (or any), from what to what and when; newest first."""
@@ -276,7 +281,7 @@ class Reader:
     def heartbeat_age(self) -> timedelta | None:
         """How long ago the engine last said it lives; None where it never did."""
         status = self.engine()
-        return None if status is None else self._clock.now() - status.beat
+        return None if status is None else ago(self._clock, status.beat)
 
     def holder(self) -> Holder | None:
         """Who holds the lease, as the ledger says."""
@@ -305,11 +310,27 @@ class Reader:
 
     def orders_of_signal(self, signal_id: str) -> list[Order]:
         """Every order that was made of this signal, oldest first."""
-        return self._orders(schema.orders.c.signal_id != "", schema.orders.c.signal_id == signal_id)
+        theirs = (schema.orders.c.signal_id != "", schema.orders.c.signal_id == signal_id)
+        return list(self._known.get(("of signal", signal_id), lambda: self._orders(*theirs)))
 
     def rows(self, statement: sa.Select[Any], **values: Any) -> list[sa.Row[Any]]:
         """What a statement of a room that keeps its own tables finds; nothing where the desk was never opened."""
         return self._rows(statement, **values)
+
+    def stream(self, statement: sa.Select[Any], **values: Any) -> Iterator[sa.Row[Any]]:
+        """The same of a long answer, some hundred rows in memory at a time. It is one look for as long as it lasts: go
+        through it at once."""
+        with self._connection() as db:
+            if db is not None:
+                yield from db.execute(statement, values, execution_options={"yield_per": STREAMED})
+
+    def asked(self, statement: sa.Select[Any], **values: Any) -> list[sa.Row[Any]]:
+        """The same of one that is asked again and again, built once and with few rows: read once between two commits.
+        The list is shared and must not be changed."""
+        found: list[sa.Row[Any]] = self._known.get(
+            (statement, *values.items()), lambda: self._rows(statement, **values)
+        )
+        return found
 
     # Helpers
 
@@ -330,78 +351,6 @@ class Reader:
 
     def _orders(self, *conditions: sa.ColumnElement[bool]) -> list[Order]:
         return [rows.order_of(row) for row in self._rows(rows.orders_where(*conditions))]
-
-
-class _Folds:
-    """Every account folded up to the last fill seen. A ledger with another id, restored or begun anew, starts over."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._begin("")
-
-    def _begin(self, ledger: str) -> None:
-        self._ledger, self._seq, self._adjusted = ledger, 0, 0
-        self._accounts: dict[str, Account] = {}
-        self._trips: defaultdict[str, RoundTrips] = defaultdict(RoundTrips)
-
-    def account(self, db: sa.Connection, name: str) -> Account | None:
-        with self._turn:
-            self._catch_up(db, name)
-            found = self._accounts.get(name)
-            return found and Account(found.name, found.cash, dict(found.positions))
-
-    def round_trips(self, db: sa.Connection, name: str, since: datetime) -> tuple[RoundTrip, ...]:
-        with self._turn:
-            self._catch_up(db, name)
-            return self._trips[name].since(since)
-
-    def _catch_up(self, db: sa.Connection, name: str) -> None:
-        if (ledger := db.execute(_ledger_id).scalar_one()) != self._ledger:
-            self._begin(ledger)
-        fills = db.execute(_fills_after, {"after_seq": self._seq}).all()
-        adjustments = db.execute(_adjustments_after, {"after_seq": self._adjusted}).all()
-        if {name, *(row.account for row in (*fills, *adjustments))} - self._accounts.keys():
-            self._accounts = _opened(db) | self._accounts
-        for adjusting, row in _in_order(fills, adjustments):
-            (self._adjust if adjusting else self._fill)(row)
-
-    def _fill(self, row: sa.Row[Any]) -> None:
-        fill, self._seq = rows.fill_of(row), row.seq
-        account, held = self._held(fill.account, fill.symbol)
-        account.positions[fill.symbol] = held.after(fill)
-        self._accounts[fill.account] = Account(account.name, account.cash + fill.cash, account.positions)
-        self._trips[fill.account].fill(fill)
-
-    def _adjust(self, row: sa.Row[Any]) -> None:
-        self._adjusted = row.seq
-        account, held = self._held(row.account, row.symbol)
-        if row.symbol:
-            account.positions[row.symbol] = held.adjusted(row.quantity)
-            self._trips[row.account].adjust(row.symbol, row.quantity)
-        self._accounts[row.account] = Account(account.name, account.cash + row.cash, account.positions)
-
-    def _held(self, account: str, symbol: str) -> tuple[Account, Position]:
-        found = self._accounts[account]
-        return found, found.positions.get(symbol, Position(account, symbol))
-
-
-def _in_order(fills: Sequence[sa.Row[Any]], adjustments: Sequence[sa.Row[Any]]) -> Iterator[tuple[bool, sa.Row[Any]]]:
-    """An adjustment right behind the fill that was the newest when it was written."""
-    left = iter(fills)
-    for adjustment in adjustments:
-        while (fill := next(left, None)) is not None:
-            if fill.seq > adjustment.after_fill:
-                left = chain([fill], left)
-                break
-            yield False, fill
-        yield True, adjustment
-    for fill in left:
-        yield False, fill
-
-
-def _opened(db: sa.Connection) -> dict[str, Account]:
-    found = db.execute(sa.select(schema.account.c.name, schema.account.c.starting_cash))
-    return {row.name: Account(row.name, Decimal(row.starting_cash), {}) for row in found}
 
 
 def _of(table: sa.Table, **wanted: str) -> list[sa.ColumnElement[bool]]:

@@ -103,13 +103,24 @@ class LimitChange:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What a position's stop and target shall be; None where there shall be none."""
+    """What a position's stop and target shall be; None where there shall be none. `trail` is how far from the price a
+    trailing stop follows, in money, and `level` the nearest to the price that it has stood: it counts from `since`, and
+    prices were last `seen` then."""
 
     symbol: str
     stop: Decimal | None = None
     target: Decimal | None = None
     actor: str = ""
     at: datetime | None = None
+    trail: Decimal | None = None
+    level: Decimal | None = None
+    since: datetime | None = None
+    seen: datetime | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether a stop of either kind shall rest."""
+        return self.stop is not None or self.trail is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -11,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from desk import schema
-from desk.records import Adjustment
+from desk.records import Adjustment, Protection
 from domain.breaker import Breaker
 from domain.orders import Fill, Order, OrderRequest, OrderType, Purpose, Session, Side, Status, TimeInForce
 
@@ -63,6 +64,7 @@ REQUEST_COLUMNS = (
     "target",
     "signal_id",
     "reason",
+    "stop_trail",
 )
 
 
@@ -139,6 +141,12 @@ def fill_of(row: sa.Row[Any]) -> Fill:
         time=row.time,
         fee=row.fee,
     )
+
+
+def protection_of(row: sa.Row[Any]) -> Protection:
+    """The plan in this row of `protection`; a trail's level is of the position that stands now."""
+    plan = Protection(row.symbol, row.stop, row.target, row.actor, row.at, row.trail)
+    return plan if row.trail is None else replace(plan, level=row.level, since=row.since, seen=row.seen)
 
 
 def adjustment_of(row: sa.Row[Any]) -> Adjustment:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from domain.errors import DataError
 
-REVISION = "r0005"  # the newest file in migrations/versions; a test compares
+REVISION = "r0006"  # the newest file in migrations/versions; a test compares
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_DIGITS = 40
@@ -157,6 +157,7 @@ orders = _table(
     _text("broker_id"),
     _text("reasons"),
     _count("version"),
+    _amount("stop_trail", nullable=True),
     sa.Index("orders_status", "status", "account", "symbol"),
     sa.Index("orders_created", "created"),
 )
@@ -277,7 +278,7 @@ adoption = _table(
 )
 
 # What a strategy at work made of one closed bar, written before anything is done about it. `held` is what it held
-# itself, `wanted` what it shall hold, below zero when short; stop and target are those of a position it opens.
+# itself, `wanted` what it shall hold, below zero when short; stop, target and trail are those of a position it opens.
 bar_decision = _table(
     "bar_decision",
     _seq(),
@@ -295,6 +296,7 @@ bar_decision = _table(
     _moment("at"),
     _text("state", server_default=""),
     _text("verdicts", server_default=""),
+    _amount("trail", nullable=True),
     sa.UniqueConstraint("adoption", "symbol", "bar_time"),
     sa.Index("bar_decision_of", "adoption", "symbol", "seq"),
 )
@@ -337,7 +339,7 @@ limits = _table(
     sa.Index("limits_name", "name", "seq"),
 )
 
-# What a position's stop and target shall be; the newest of an account and symbol counts.
+# What a position's stop, target and trailing stop shall be; the newest of an account and symbol counts.
 protection = _table(
     "protection",
     _seq(),
@@ -347,7 +349,18 @@ protection = _table(
     _amount("target", nullable=True),
     _text("actor"),
     _moment("at"),
+    _amount("trail", nullable=True),
     sa.Index("protection_of", "account", "symbol", "seq"),
+)
+
+# How near to the price the trailing stop of the position that stands now has come; NULL before any price was seen.
+trail_level = _table(
+    "trail_level",
+    sa.Column("account", sa.Text, sa.ForeignKey("account.name"), primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    _amount("level", nullable=True),
+    _moment("since"),
+    _moment("seen"),
 )
 
 # A figure of the broker's taken over: shares or cash that no fill explains. It counts after the fill `after_fill`.

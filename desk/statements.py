@@ -53,12 +53,23 @@ LIMITS = sa.select(schema.limits).where(
     schema.limits.c.seq.in_(sa.select(sa.func.max(schema.limits.c.seq)).group_by(schema.limits.c.name))
 )
 ADD_PROTECTION = sa.insert(schema.protection)
-PROTECTION = sa.select(schema.protection).where(
-    schema.protection.c.seq.in_(
-        sa.select(sa.func.max(schema.protection.c.seq))
-        .where(schema.protection.c.account == sa.bindparam("of_account"))
-        .group_by(schema.protection.c.symbol)
+_level, _plan = schema.trail_level.c, schema.protection.c
+PROTECTION = (
+    sa.select(schema.protection, _level.level, _level.since, _level.seen)
+    .select_from(
+        schema.protection.outerjoin(
+            schema.trail_level, sa.and_(_level.account == _plan.account, _level.symbol == _plan.symbol)
+        )
     )
+    .where(
+        _plan.seq.in_(
+            sa.select(sa.func.max(_plan.seq)).where(_plan.account == sa.bindparam("of_account")).group_by(_plan.symbol)
+        )
+    )
+)
+ADD_LEVEL = sa.insert(schema.trail_level)
+MOVE_LEVEL = sa.update(schema.trail_level).where(
+    _level.account == sa.bindparam("of_account"), _level.symbol == sa.bindparam("of_symbol")
 )
 SENT_SINCE = (
     sa.select(_attempt.signed, _orders.symbol, _orders.side, _orders.purpose, _orders.id, _orders.parent)

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from desk.hearing import hear
-from desk.protection import Cancel, Piece, Rest, Step, covered, pieces, steps, stopped
+from desk.protection import BEYOND, Cancel, Piece, Rest, Step, covered, pieces, steps, stopped
 from desk.records import Protection
 from desk.sending import cancel
 from desk.submit import review, submit
 from desk.targets import Targets
 from desk.tools import Key, Tools
+from desk.trailing import Trails
 from desk.world import ENGINE
 from domain.calendars import Phase
 from domain.instruments import instrument
@@ -50,20 +51,28 @@ class Supervisor:
         self.naked: dict[Key, Naked] = {}
         self.longest_naked = timedelta(0)
         self._rests: dict[tuple[str, str, Purpose], datetime] = {}
-        self._targets = Targets(tools)
+        self._targets, self._trails = Targets(tools), Trails(tools)
         self.between: Callable[[], Awaitable[None]] = _nothing
         self._measured: datetime | None = None
         self._seen = _newest(tools)
 
+    async def close(self) -> None:
+        """Nothing goes on beside the turns."""
+        await self._trails.close()
+
     async def turn(self, claims: dict[Key, Decimal]) -> None:
         """One look at every position, and what follows from it; `claims` is what closing commands are about to take of
         each. What is cancelled is heard of once for all of them, so that its shares rest anew in the same turn."""
+        looks = self._looks(claims)
+        self._trails.look_back(looks)
+        if self._trails.follow(looks):
+            looks = self._looks(claims)
         if self._stopped():
             self._measure_all(claims)
             return
         if _newest(self._tools) != self._seen:  # timed from the fill on, however soon its stop will rest
             self._measure_all(claims)
-        changed, looks = False, self._looks(claims)
+        changed = False
         for purpose in (Purpose.STOP, Purpose.TARGET):
             self._tools.keep_only(purpose, (f"{purpose} {key[0]} {key[1]}" for key in looks))
         for _ in range(ROUNDS):
@@ -91,6 +100,8 @@ class Supervisor:
             swaps = reached and any(isinstance(step, Cancel) for step in todo)
             if swaps and not await self._may_sell(key, look):
                 continue
+            if not await self._may_trail(key, look, todo):
+                reached, todo = self._todo(key, look)
             for step in todo:
                 if await self._do(key, look, step):
                     done.append(step)
@@ -107,7 +118,8 @@ class Supervisor:
         """Whether its target is reached, and the next steps."""
         oco = self._tools.broker.oco
         reached = not oco and self._targets.reached(key, look.held, look.plan, look.family)
-        return reached, steps(look.held, look.claimed, look.plan, look.family, oco=oco, reached=reached)
+        leg = self._trails.leg(key, look)
+        return reached, steps(look.held, look.claimed, look.plan, look.family, oco=oco, reached=reached, stop=leg)
 
     async def _may_sell(self, key: Key, look: _Look) -> bool:
         """Whether the gates would let the target go: asked while the stop still rests."""
@@ -118,6 +130,20 @@ class Supervisor:
             self._targets.failed(key)
             said = " ".join(answer.reasons)[:300]
             self._tools.note(f"{Purpose.TARGET} {key[0]} {key[1]}", f"The target of {key[1]} must wait: {said}")
+        return not isinstance(answer, Denied)
+
+    async def _may_trail(self, key: Key, look: _Look, todo: list[Step]) -> bool:
+        """Whether the gates would let a trailing stop rest: asked while the plain one still does."""
+        going = [step.order for step in todo if isinstance(step, Cancel) and step.order.request.purpose is Purpose.STOP]
+        if all(order.request.trail is not None for order in going):
+            return True
+        if (leg := self._trails.leg(key, look)).trail is None:
+            return True
+        rest = Rest(Purpose.STOP, sum((order.remaining for order in going), ZERO), leg.price, trail=leg.trail)
+        linked = frozenset(order.id for order in look.family)
+        answer = await review(self._tools, self._request(key, look, rest), actor=ENGINE, linked=linked)
+        if isinstance(answer, Denied):
+            self._trails.refused(key, " ".join(answer.reasons))
         return not isinstance(answer, Denied)
 
     async def _do(self, key: Key, look: _Look, step: Step) -> bool:
@@ -137,6 +163,8 @@ class Supervisor:
         answer = await review(self._tools, request, actor=ENGINE, linked=linked)
         about = f"{step.purpose} {key[0]} {key[1]}"
         if isinstance(answer, Denied):
+            if step.trail is not None:
+                return await self._rest_plainly(key, look, step, answer.reasons)
             self._tools.note(about, f"The {step.purpose} of {key[1]} cannot rest: {' '.join(answer.reasons)[:300]}")
             self._not_sold(key, step)
             return step.purpose is Purpose.STOP and await self._beyond(key, look, step)
@@ -146,31 +174,41 @@ class Supervisor:
         if order.status is Status.WORKING:
             self._tools.clear(about)
             del self._rests[*key, step.purpose]
+            if step.trail is not None:
+                self._trails.taken(key)
             return True
+        if step.trail is not None and order.status in (Status.DENIED, Status.REFUSED):
+            return await self._rest_plainly(key, look, step, order.reasons)
         self._tools.note(about, f"The {step.purpose} of {key[1]} was not taken: {' '.join(order.reasons)[:300]}")
         self._not_sold(key, step)
         return False
+
+    async def _rest_plainly(self, key: Key, look: _Look, step: Rest, why: tuple[str, ...]) -> bool:
+        """Nobody takes the trailing stop: a plain one rests where it would have begun, at once."""
+        self._trails.refused(key, " ".join(why))
+        if step.price is None:
+            return False
+        del self._rests[*key, step.purpose]
+        return await self._rest(key, look, replace(step, trail=None))
 
     def _not_sold(self, key: Key, step: Rest) -> None:
         if step.purpose is Purpose.TARGET:
             self._targets.failed(key)
 
     def _request(self, key: Key, look: _Look, step: Rest) -> OrderRequest:
-        swapped = step.purpose is Purpose.TARGET and not self._tools.broker.oco and look.plan.stop is not None
-        price = self._targets.limit(key[1], look.held, step.price) if swapped else step.price
+        swapped = step.purpose is Purpose.TARGET and not self._tools.broker.oco and look.plan.stops
+        price = self._targets.limit(key[1], look.held, step.price) if swapped and step.price else step.price
         return _request(key, look.side, replace(step, price=price))
 
     async def _beyond(self, key: Key, look: _Look, step: Rest) -> bool:
         """The price is beyond the stop already: what it would have sold is sold at market, in regular hours."""
         quote, what = self._tools.facts.quotes.get(key[1]), instrument(key[1])
-        if quote is None or what.calendar.phase(self._tools.now()) is not Phase.OPEN:
+        if quote is None or step.price is None or what.calendar.phase(self._tools.now()) is not Phase.OPEN:
             return False
         book = quote.bid if look.side is Side.SELL else quote.ask
         if ((book or quote.last) - step.price) * look.side.sign < 0:
             return False
-        request = OrderRequest(
-            *key, look.side, step.quantity, purpose=Purpose.EXIT, reason=f"the price is beyond the stop {step.price}"
-        )
+        request = OrderRequest(*key, look.side, step.quantity, purpose=Purpose.EXIT, reason=f"{BEYOND} {step.price}")
         order = await submit(self._tools, request, actor=ENGINE, linked=look.linked(""))
         return order.status in OPEN
 
@@ -202,7 +240,7 @@ class Supervisor:
         self._measured, seen, self._seen = now, self._seen, _newest(self._tools)
         for key, look in self._looks(claims).items():
             bare = max(ZERO, abs(look.held) - look.claimed) - stopped(pieces(look.family))
-            if look.plan.stop is not None and bare > 0:
+            if look.plan.stops and bare > 0:
                 since = self.naked[key].since if key in self.naked else self._since(key, seen)
                 still[key] = Naked(*key, bare, since)
         for key, one in {**self.naked, **still}.items():
@@ -284,13 +322,14 @@ def look_at(tools: Tools, key: Key) -> _Look:
 
 
 def _request(key: Key, side: Side, step: Rest) -> OrderRequest:
-    is_stop = step.purpose is Purpose.STOP
+    is_stop, trails = step.purpose is Purpose.STOP, step.trail is not None
     return OrderRequest(
         *key,
         side,
         step.quantity,
-        OrderType.STOP if is_stop else OrderType.LIMIT,
-        stop=step.price if is_stop else None,
+        OrderType.TRAILING_STOP if trails else OrderType.STOP if is_stop else OrderType.LIMIT,
+        stop=step.price if is_stop and not trails else None,
+        trail=step.trail,
         limit=None if is_stop else step.price,
         time_in_force=TimeInForce.GTC,
         purpose=step.purpose,

@@ -31,7 +31,7 @@ class Targets:
 
     def reached(self, key: Key, held: Decimal, plan: Protection, family: Iterable[Order]) -> bool:
         """Whether the shares are to be sold at the target now, instead of resting under their stop."""
-        if plan.target is None or plan.stop is None or held == 0:
+        if plan.target is None or not plan.stops or held == 0:
             return False
         now = self._tools.now()
         selling = [o for o in family if o.status in OPEN and o.request.purpose is Purpose.TARGET]

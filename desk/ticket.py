@@ -230,6 +230,7 @@ def from_json(values: object) -> OrderRequest:
             purpose=choice(values, "purpose", Purpose, Purpose.ENTRY),
             stop_loss=amount(values, "stop_loss"),
             target=amount(values, "target"),
+            stop_trail=amount(values, "stop_trail"),
             signal_id=str(values.get("signal_id") or ""),
             reason=str(values.get("reason") or "")[:200],
         )

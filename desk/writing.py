@@ -222,7 +222,7 @@ class Writing:
     def control(self, account: str = "", symbol: str = "") -> control.Control:
         """What may be traded, as this transaction sees it; DISABLED where that cannot be read."""
         try:
-            return control.strictest(self._db, account, symbol)
+            return control.strictest(control.every_scope(self._db), account, symbol)
         except (sa.exc.SQLAlchemyError, ValueError) as error:
             return control.halted(f"the trading state cannot be read: {type(error).__name__}")
 
@@ -238,12 +238,32 @@ class Writing:
         return {row.name: json.loads(row.new) for row in self._run(sql.LIMITS, {})}
 
     def set_protection(
-        self, account: str, symbol: str, *, stop: Decimal | None, target: Decimal | None, actor: str = "engine"
+        self,
+        account: str,
+        symbol: str,
+        *,
+        stop: Decimal | None,
+        target: Decimal | None,
+        trail: Decimal | None = None,
+        actor: str = "engine",
     ) -> None:
         """What shall protect the position from now on; None for none."""
         values = {"account": account, "symbol": symbol, "stop": stop, "target": target, "actor": actor}
-        self._put(sql.ADD_PROTECTION, {**values, "at": self.now})
-        self.audit("protection", actor, values)
+        told = values if trail is None else {**values, "trail": trail}
+        self._put(sql.ADD_PROTECTION, {**values, "trail": trail, "at": self.now})
+        self.audit("protection", actor, told)
+
+    def begin_trail(self, account: str, symbol: str, level: Decimal | None = None) -> None:
+        """A trailing stop begins to follow now; what an older one had come to is forgotten."""
+        values = {"level": level, "since": self.now, "seen": self.now}
+        if not self._put(sql.MOVE_LEVEL, {**values, "of_account": account, "of_symbol": symbol}):
+            self._put(sql.ADD_LEVEL, {**values, "account": account, "symbol": symbol})
+
+    def move_trail(self, account: str, symbol: str, level: Decimal) -> None:
+        """It has come this near to the price."""
+        values = {"level": level, "seen": self.now, "of_account": account, "of_symbol": symbol}
+        if not self._put(sql.MOVE_LEVEL, values):
+            self.begin_trail(account, symbol, level)
 
     def save_breaker(self, account: str, breaker: Breaker, *, actor: str = "engine") -> None:
         """The account's breaker as it is now."""

@@ -58,13 +58,23 @@ def worth(case: Case) -> Iterator[Finding]:
 
 def risk_at_stop(case: Case) -> Iterator[Finding]:
     asked = case.request
-    if asked.stop_loss is None:
+    if asked.stop_loss is None and asked.stop_trail is None:
         yield should(False, "No stop is attached: what this position can lose is not bounded.")
         return
-    stop = money("stop_loss", asked.stop_loss, above=ZERO)
     entry = case.worst_price if asked.side is Side.BUY else asked.limit or min(case.bid, asked.stop or case.bid)
-    lost = case.quantity * abs(entry - stop)
+    lost = case.quantity * min(_distances(case, entry))
     yield _share(case, "The loss at the stop", lost, case.limit("risk_per_trade_pct"), "risk_per_trade_pct")
+
+
+def _distances(case: Case, entry: Decimal) -> Iterator[Decimal]:
+    """How far from the entry its stop and its trailing stop lie: whichever is nearer sells first. A trail begins where
+    the market stands when the entry fills."""
+    asked = case.request
+    if asked.stop_loss is not None:
+        yield abs(entry - money("stop_loss", asked.stop_loss, above=ZERO))
+    if asked.stop_trail is not None:
+        begins = case.mid if asked.limit is None and asked.stop is None else entry
+        yield abs(entry - begins) + money("stop_trail", asked.stop_trail, above=ZERO)
 
 
 def daily_volume(case: Case) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from domain.errors import DataError, UnknownName
 from domain.instruments import Instrument
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+_NAMES = pd.Index(COLUMNS)
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -77,8 +78,9 @@ def empty() -> pd.DataFrame:
 def frame(times: npt.ArrayLike, values: dict[str, npt.ArrayLike]) -> pd.DataFrame:
     """A candle frame from UTC nanoseconds and the five columns, unchecked."""
     nanos = np.asarray(times, dtype=np.int64)
-    index = pd.DatetimeIndex(nanos.view("datetime64[ns]"), name="time").tz_localize("UTC")
-    return pd.DataFrame({c: np.asarray(values[c], dtype=np.float64) for c in COLUMNS}, index=index)
+    index = pd.DatetimeIndex(nanos.view("datetime64[ns]"), name="time", tz="UTC")
+    block = np.stack([np.asarray(values[c], dtype=np.float64) for c in COLUMNS])
+    return pd.DataFrame(block.T, index=index, columns=_NAMES, copy=False)
 
 
 def nanos(candles: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -233,18 +235,26 @@ def resample(
 
 
 def _normal(candles: pd.DataFrame) -> pd.DataFrame:
-    return frame(nanos(candles), {c: candles[c] for c in COLUMNS})
+    return frame(nanos(candles), dict(zip(COLUMNS, _columns(candles), strict=True)))
+
+
+def _columns(candles: pd.DataFrame) -> list[Floats]:
+    """The five, each as numbers: out of one block where the frame has its shape already, as nearly every one has."""
+    if candles.columns.equals(_NAMES):
+        return list(candles.to_numpy(np.float64).T)
+    return [candles[name].to_numpy(np.float64) for name in COLUMNS]
 
 
 def _frame_faults(candles: pd.DataFrame) -> list[Fault]:
-    if missing := [c for c in COLUMNS if c not in candles.columns]:
+    shaped = candles.columns.equals(_NAMES) and candles.to_numpy().dtype == np.float64
+    if missing := [c for c in COLUMNS if not shaped and c not in candles.columns]:
         return [Fault(-1, "missing column", ", ".join(missing))]
     index = candles.index
     if not isinstance(index, pd.DatetimeIndex):
         return [Fault(-1, "wrong index", f"times are needed, got {index.dtype}")]
     if index.tz is None or str(index.tz) not in ("UTC", "datetime.timezone.utc"):
         return [Fault(-1, "wrong zone", f"the index must be UTC, got {index.tz or 'no zone'}")]
-    texts = [c for c in COLUMNS if not pd.api.types.is_numeric_dtype(candles[c])]
+    texts = [c for c in COLUMNS if not shaped and not pd.api.types.is_numeric_dtype(candles[c])]
     return [Fault(-1, "not a number", f"column {c} holds {candles[c].dtype}") for c in texts]
 
 
@@ -265,7 +275,7 @@ def _row_rules(
     candles: pd.DataFrame, instrument: Instrument | None, tf: Timeframe | None, now: datetime | None
 ) -> Iterator[Rule]:
     """(rule, mask of bad rows, row -> what was found), the most telling rule first."""
-    o, h, l, c, v = (candles[name].to_numpy(np.float64) for name in COLUMNS)  # noqa: E741 - the field's letters
+    o, h, l, c, v = _columns(candles)  # noqa: E741 - the field's letters
     times = nanos(candles)
 
     def when(r: int) -> str:

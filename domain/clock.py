@@ -53,6 +53,17 @@ class ManualClock:
         self.time += step
 
 
+def speed_of(clock: Clock) -> float:
+    """How many seconds of this clock pass in one of the machine's: 1, but for the fast clock of a demo."""
+    return float(getattr(clock, "speed", 1.0))
+
+
+def ago(clock: Clock, moment: datetime) -> timedelta:
+    """How long ago a moment of this clock was, as the machine counts: what says whether a program lives, or how long a
+    person has had."""
+    return (clock.now() - moment) / speed_of(clock)
+
+
 def monotonic() -> float:
     """Seconds that only grow: for durations and time-outs, never for dates."""
     return time.monotonic()

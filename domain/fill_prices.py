@@ -97,6 +97,18 @@ def trail_level(high: float, low: float, level: float, trail: float, side: float
     return min(level, low + trail) if side > 0 else max(level, high - trail)
 
 
+def trail_reach(
+    open_: float, high: float, low: float, target: float, side: float, through: float, tick: float
+) -> float:
+    """The best price of a bar that a trailing stop can have followed while a target beside it was not filled: one tick
+    before the price that fills the target, where the bar reaches that after its open."""
+    if side > 0:
+        reach = target - through
+        return low if low > reach + target * SAME or open_ <= reach + target * SAME else min(open_, reach + tick)
+    reach = target + through
+    return high if high < reach - target * SAME or open_ >= reach - target * SAME else max(open_, reach - tick)
+
+
 def paid(price: float, side: float, bps: float, tick: float) -> float:
     """`price` with `bps` of costs against the trader, to the next tick that is worse for them, at least one tick."""
     steps = price * (1.0 + side * bps / 1e4) / tick

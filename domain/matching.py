@@ -5,11 +5,13 @@ here knows the time, the disk or chance, and where the data leave a doubt the tr
 
 - Nothing fills on prices from before the order: a bar may open when it was placed, a price step must be newer.
 - Market orders pay the next price, half the spread and slippage; with a book the ask or bid and slippage.
-- Stops fill at the worse of open and stop, with the same costs; what wakes a trailing stop is in `trail_fill`.
+- Stops fill at the worse of open and stop, with the same costs; what wakes a trailing stop is in `trail_fill`. One that
+  is taken while the market trades may begin at the price that stands (`Working.trailing_from`).
 - Limits need a trade one tick beyond them (`touch_fills` asks for less). A bar that opens beyond fills at its open,
   with costs but never beyond the limit. In a price step an order that finds the book (or last) on its side takes
   from it; one that has rested fills at its limit, since prices pass it on their way.
-- Stop before target when both lie in one bar, unless the open itself is beyond the target.
+- Stop before target when both lie in one bar, unless the open itself is beyond the target, or a trailing stop would
+  have had to follow the price beyond it.
 - A fill takes at most `volume_cap` of the volume; the rest stays open, or is cancelled for an IOC. No volume, no trade:
   such a bar wakes no stop and moves no trail.
 - Prices round to the tick that is worse for the trader; quantities down to the lot.
@@ -35,6 +37,7 @@ from domain.fill_prices import (
     stop_limit_fill,
     trail_fill,
     trail_level,
+    trail_reach,
     within,
 )
 from domain.orders import Fill, OrderType, Session, Side, Status, TimeInForce
@@ -117,11 +120,13 @@ def step_exits(
     """A stop and a target of which one cancels the other: what one fills, the other loses.
 
     The stop is asked first, and once it has been set off the target gets nothing, whatever the volume allowed the
-    stop. Only a bar that opens beyond the target asks the target first: then it is known which came first.
+    stop. Only a bar that opens beyond the target asks the target first: then it is known which came first. A trailing
+    stop follows the price to just before where the target fills, and no further: no path leads beyond it.
     """
     stop_first = stop.armed or not _opens_beyond(target, prices, rules)
     first, second = (stop, target) if stop_first else (target, stop)
-    one = step(first, prices, rules, taken=taken)
+    seen = before_target(stop, target, prices, rules) if stop_first else prices
+    one = step(first, seen, rules, taken=taken)
     got = _got(one)
     left = second.reduced(got)
     if left is None:
@@ -132,6 +137,15 @@ def step_exits(
         two = step(left, prices, rules, taken=taken + got)
         one = _less(one, _got(two))
     return (one, two) if stop_first else (two, one)
+
+
+def before_target(stop: Working, target: Working, prices: Bar | PriceStep, rules: FillRules) -> Bar | PriceStep:
+    """The bar as a trailing stop beside this target meets it; anything else as it is."""
+    if not isinstance(prices, Bar) or stop.kind is not OrderType.TRAILING_STOP or target.kind is not OrderType.LIMIT:
+        return prices
+    limit, side, tick = _float(target.request.limit), float(target.request.side.sign), target.instrument.tick
+    most = trail_reach(prices.open, prices.high, prices.low, limit, side, rules.through(tick), float(tick))
+    return replace(prices, low=most) if side > 0 else replace(prices, high=most)
 
 
 def rest_of_bar(bar: Bar, at: float, side: Side) -> Bar:

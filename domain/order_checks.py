@@ -170,7 +170,7 @@ def smallest(case: Case) -> Iterator[Finding]:
 def price_sides(case: Case) -> Iterator[Finding]:
     asked, buys = case.request, case.request.side is Side.BUY
     for name, price in _prices(asked):
-        if name == "trail":
+        if name in ("trail", "stop_trail"):
             yield must(price <= case.mid / 2, f"A trail of {price} at {case.mid} protects nothing: keep it nearer.")
         else:
             yield must(
@@ -231,7 +231,7 @@ def collar(case: Case) -> Iterator[Finding]:
 
 
 def _prices(asked: OrderRequest) -> Iterator[tuple[str, Decimal]]:
-    for name in ("limit", "stop", "trail", "stop_loss", "target"):
+    for name in ("limit", "stop", "trail", "stop_loss", "target", "stop_trail"):
         if (price := getattr(asked, name)) is not None:
             yield name, money(name, price, above=ZERO)
 

@@ -121,8 +121,9 @@ NEEDS: dict[OrderType, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A wish, well-formed. `trail` is the distance of a trailing stop in money; `stop_loss` and `target` are the exits
-    that come to stand when an entry fills. `signal_id` says which signal wished it, empty for a person."""
+    """A wish, well-formed. `trail` is the distance of a trailing stop in money; `stop_loss`, `target` and `stop_trail`
+    (a trailing stop's distance in money) are the exits that come to stand when an entry fills. `signal_id` says which
+    signal wished it, empty for a person."""
 
     account: str
     symbol: str
@@ -139,6 +140,7 @@ class OrderRequest:
     target: Decimal | None = None
     signal_id: str = ""
     reason: str = ""
+    stop_trail: Decimal | None = None
 
     def __post_init__(self) -> None:
         if wrong := self._faults():
@@ -156,7 +158,7 @@ class OrderRequest:
                 wrong.append(f"a {self.type} order needs a {name}")
             if not needed and price is not None:
                 wrong.append(f"a {self.type} order takes no {name}: got {price}")
-        for name in ("limit", "stop", "trail", "stop_loss", "target"):
+        for name in ("limit", "stop", "trail", "stop_loss", "target", "stop_trail"):
             price = getattr(self, name)
             if price is not None and not _above_zero(price):
                 wrong.append(f"{name} must be a finite price above zero: got {price}")

@@ -42,6 +42,12 @@ class Working:
             return self.request.type
         return OrderType.LIMIT if self.request.type is OrderType.STOP_LIMIT else OrderType.MARKET
 
+    def trailing_from(self, last: float) -> Working:
+        """A trailing stop that is taken while the market stands at `last` follows from there. Others as they are."""
+        if self.request.trail is None:
+            return self
+        return replace(self, level=last + self.request.side.sign * float(self.request.trail))
+
     def reduced(self, by: Decimal) -> Working | None:
         """The order for that much less; None where nothing is left."""
         return replace(self, remaining=self.remaining - by) if by < self.remaining else None

@@ -215,6 +215,8 @@ class Book:
         try:
             wish = tickets.request(ticket, account.account_id, quote.last)
             working = accept(f"{account.account_id}-{number_}", wish, tickets.step_of(ticket), placed)
+            if working.instrument.calendar.phase(now) is Phase.OPEN:
+                working = working.trailing_from(float(quote.last))
         except (OrderRefused, DeskError, ValueError):
             raise invalid() from None
         kept = Kept(

@@ -2,7 +2,9 @@
 
 In each bar the market stands at the open for a few seconds, then goes to the side that is worse for whoever holds the
 symbol, then to the other, then to the close; on the way it passes every price at which an order rests, as a walk tick
-by tick would. Bid and ask lie so that a market order pays what the backtester's half spread and slippage come to.
+by tick would. Where a trailing stop would be set off by a price that first goes up and then down, it does: that is the
+worst path that the bar allows, and the one that a backtest supposes. Bid and ask lie so that a market order pays what
+the backtester's half spread and slippage come to.
 """
 
 from __future__ import annotations
@@ -91,6 +93,7 @@ class Replay:
         for at, following in zip(times, [*times[1:], None], strict=True):
             present = {s: frame.loc[at] for s, frame in self.frames.items() if at in frame.index}
             await self._bar(at, present, following, dies=at in fatal)
+        crash.install(None)  # a death that has not come by the last bar comes no more
         await self.desk.stop()
         return self.desk.reader
 
@@ -174,19 +177,36 @@ class Replay:
     def _path(self, symbol: str, bar: Any) -> list[D]:
         held = self.desk.held(symbol)
         worse, better = (bar["low"], bar["high"]) if held >= 0 else (bar["high"], bar["low"])
-        return [_exact(worse), _exact(better), _cents(bar["close"])]
+        lure = self._lure(symbol, 1 if held > 0 else -1, _exact(worse), _exact(better)) if held else []
+        return [*lure, _exact(worse), _exact(better), _cents(bar["close"])]
+
+    def _lure(self, symbol: str, up: int, worse: D, better: D) -> list[D]:
+        """How far the market first goes the other way so that its worst price sets the trailing stop off, where the
+        price does not meet a stop on the straight way and no target on the detour."""
+        plan = self.desk.reader.protection("main").get(symbol)
+        if plan is None or plan.trail is None:
+            return []
+        stands = [up * level for level in (plan.stop, plan.level) if level is not None]
+        to = worse + up * plan.trail
+        before = better if plan.target is None else up * min(up * better, up * plan.target)
+        met = bool(stands) and up * worse <= max(stands)
+        return [] if met or up * to > up * before else [to]
 
     async def _walk(self, symbol: str, to: D) -> None:
         """To this price, with a step at every price on the way at which an order rests."""
         while (orders := self._orders(symbol)) and self.desk.prices.last[symbol] != to:
             now = self.desk.prices.last[symbol]
-            levels = [level for order in orders for level in _levels(order.request)]
+            levels = [level for order in orders for level in self._levels(order)]
             ahead = [x for x in levels if min(now, to) <= x <= max(now, to) and x != now]
             self.desk.prices.last[symbol] = min(ahead, key=lambda x: abs(x - now)) if ahead else to
-            if ahead:
+            if ahead or self._trails(symbol):
                 self.clock.advance(seconds=1)
                 await self._turn()
         self.desk.prices.last[symbol] = to
+
+    def _trails(self, symbol: str) -> bool:
+        plan = self.desk.reader.protection("main").get(symbol)
+        return plan is not None and plan.trail is not None and self.desk.held(symbol) != 0
 
     def _busy(self) -> bool:
         engine = self.desk.engine
@@ -197,6 +217,18 @@ class Replay:
 
     def _orders(self, symbol: str) -> list[Any]:
         return [o for o in self.desk.reader.open_orders("main", symbol) if o.request.type is not OrderType.MARKET]
+
+    def _levels(self, order: Any) -> list[D]:
+        """The prices that set an order off: a stop where it lies, one that trails where the broker has it, a target one
+        tick beyond."""
+        asked = order.request
+        if asked.trail is not None:
+            engine = self.desk.engine
+            kept = None if engine is None else engine.parts.broker._book.order(order.broker_id)  # type: ignore[attr-defined]
+            return [] if kept is None or kept.working.level is None else [D(repr(kept.working.level))]
+        if asked.purpose is Purpose.STOP:
+            return [asked.stop]
+        return [asked.limit + asked.side.sign * -TICK]
 
     # Life and death
 
@@ -235,13 +267,6 @@ class Replay:
         engine._looking.close()
         engine.parts.broker._book.close()  # type: ignore[attr-defined]
         self.desk.engine = None
-
-
-def _levels(asked: Any) -> list[D]:
-    """The prices that set an order off: a stop where it lies, a target one tick beyond."""
-    if asked.purpose is Purpose.STOP:
-        return [asked.stop]
-    return [asked.limit + asked.side.sign * -TICK]
 
 
 def _cents(price: float) -> D:

@@ -140,7 +140,6 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"account": "nobody"}, "no account is called 'nobody'"),
     ({"colour": "red"}, "an adoption has no field 'colour'"),
     ({"setup": rules(cash=90_000.0).to_dict()}, "one order of account main may be 20,000"),
-    ({"setup": rules(trail=Exit("pct", 1.0)).to_dict()}, "adopt it without a trailing stop"),
     ({"setup": rules(max_bars=5).to_dict()}, "a strategy at work holds as long as it wants"),
     ({"setup": rules(size_at="open").to_dict()}, "nobody knows the open when an order is sent"),
     ({"setup": {"cahs": 1.0}}, "Did you mean 'cash'?"),

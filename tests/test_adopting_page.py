@@ -44,6 +44,15 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyEngin
     pu.use_desk(None)
 
 
+def test_a_setup_that_trails_is_kept_and_told() -> None:
+    setup = Setup(stop=Exit("pct", 1.0), trail=Exit("atr", 2.0))
+
+    told = adopting._what_happens({**WISH, "setup": setup.to_dict()}, setup).replace("\\", "")
+
+    assert adopting.not_kept(setup) == ""
+    assert "Exits, counted from the close that decided: stop 1 % and trailing stop 2 ATR(14)." in told
+
+
 def page(dialog: str = "", **about: Any) -> AppTest:
     at = AppTest.from_file(str(ROOT / "pages" / "positions.py"), default_timeout=60)
     if dialog:

@@ -218,6 +218,18 @@ def test_a_trailing_stop_follows_the_best_price_and_never_goes_back() -> None:
     assert told(run(candles, [1], setup)) == [("long", 1, 100, 3, 102, 20, "trailing stop")]
 
 
+def test_a_trailing_stop_follows_no_further_than_a_target_beside_it_lets_the_price_go() -> None:
+    """To 102.5 and back to 100.5 would set off a trail of 1, but on that way the target at 101 has filled."""
+    away = {"trail": Exit("price distance", 1.0), "target": Exit("price distance", 1.0)}
+    candles = bars((100, 100, 100, 100), (100, 100.2, 99.8, 100), (100.6, 102.5, 100.5, 102))
+
+    assert told(run(candles, [1], replace(TEN, **away))) == [("long", 1, 100, 2, 101, 10, "target")]
+    alone = replace(TEN, trail=away["trail"])
+    assert told(run(candles, [1], alone)) == [("long", 1, 100, 2, 100.5, 5, "trailing stop")]
+    falls = bars((100, 100, 100, 100), (100, 100.2, 99.8, 100), (100.6, 102.5, 99.95, 102))
+    assert told(run(falls, [1], replace(TEN, **away))) == [("long", 1, 100, 2, 99.95, -0.5, "trailing stop")]
+
+
 def test_exits_by_atr_and_per_cent_are_rounded_towards_the_entry() -> None:
     flat = (100.0, 100.5, 99.17, 100.0)  # a true range of 1.33
     candles = bars(*[flat] * 20)

@@ -170,6 +170,20 @@ def test_a_stop_that_is_being_replaced_is_shown_beside_the_new_one_and_cannot_be
     assert (lines["stop:95"]["price"], lines["stop:95"]["draggable"]) == ("95", False)
 
 
+def test_a_stop_that_trails_is_drawn_where_it_has_come_to_and_cannot_be_dragged(stage: Stage) -> None:
+    stage.buy()
+    stage.rest("s1", Side.SELL, 100, type=OrderType.TRAILING_STOP, trail=D("1.20"), purpose=Purpose.STOP)
+    with stage.ledger.write(stage.epoch) as write:
+        write.set_protection("main", "AAPL", stop=D(95), target=None, trail=D("1.20"))
+        write.begin_trail("main", "AAPL", D("101.35"))
+
+    lines = stage.lines()
+
+    [line] = [line for id_, line in lines.items() if id_.startswith("stop")]
+    assert line["text"] == "STOP trailing by 1.20, now at 101.35 · 100 sh · +135.00"
+    assert (line["price"], line["draggable"]) == ("101.35", False)
+
+
 def test_resting_entries_are_lines_that_change_their_order(stage: Stage) -> None:
     stage.rest("e1", Side.BUY, 50, type=OrderType.LIMIT, limit=D("94.90"))
     stage.rest("e2", Side.BUY, 10, type=OrderType.STOP_LIMIT, stop=D(105), limit=D(106))

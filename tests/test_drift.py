@@ -10,16 +10,24 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from backtester import Exit
 from desk import crash, nightly
 from desk.adoptions import Adoption, Done, State, keep, orders
 from desk.choosing import Choosing
+from desk.drift import BY_HAND, BY_SIGNAL, BY_STOP
 from desk.nights import Night
+from desk.own_trades import OwnTrades, Way
+from desk.protection import BEYOND
+from desk.reader import Reader
 from desk.rungs import Rung, Why, stage_of
+from domain.clock import ManualClock
 from domain.commands import Kind
-from domain.orders import Purpose
+from domain.orders import Purpose, Side
+from domain.signals import Signal
 from strategies.base import find
 from streams.window import Window
 from tests.faults.points import Died, at
+from tests.ledgers import NOW, fill, founded, order, working
 from tests.nights import SETUP, SMA, Nights, replay_of
 from tests.trading import PaperDesk
 
@@ -71,6 +79,22 @@ async def test_worse_prices_are_found_out_and_the_strategy_goes_down_by_itself(t
     await replay._turn()
     assert "went down to research by itself" in replay.notes
     assert replay.desk.problems() == []
+    await replay.desk.stop()
+
+
+async def test_a_trailing_stop_that_only_some_path_sets_off_is_no_drift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The market goes the straight way; its backtest supposed the worst one."""
+    monkeypatch.setattr(Nights, "_lure", lambda *of: [])
+    replay = replay_of(tmp_path, 7, setup=dataclasses.replace(SETUP, stop=None, target=None, trail=Exit("atr", 0.8)))
+
+    await replay.over(5)
+
+    night = replay.nights[-1]
+    assert (night.odd, night.odd_fills, night.differing) == (0, 0, ())
+    assert night.explained["path in the bar"] == 1
+    assert set(night.explained) <= {"path in the bar", "follows", "other money"}
     await replay.desk.stop()
 
 
@@ -197,3 +221,29 @@ async def test_a_death_in_a_night_leaves_neither_its_row_nor_the_step_down(tmp_p
 
 def _die() -> None:
     raise Died
+
+
+@pytest.mark.parametrize(
+    ("reason", "way", "leg"),
+    [(f"{BEYOND} 9.50", Way.STOP, BY_STOP), ("closed by owner", Way.PERSON, BY_HAND)],
+)
+def test_a_stop_that_the_desk_sold_at_market_is_no_sale_by_hand(
+    tmp_path: Path, reason: str, way: Way, leg: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger, epoch = founded(url)
+    one = Adoption("s-1", "main", *SMA, ("AAPL",), "1h", SETUP, "owner", NOW)
+    bought = Signal("AAPL", NOW, 1.0, 1.0, one.source, "up")
+    entry = dataclasses.replace(order().request, signal_id=bought.id)
+    leaves = dataclasses.replace(order(side=Side.SELL).request, purpose=Purpose.EXIT, reason=reason)
+    with ledger.write(epoch) as write:
+        write.add_signal(bought)
+        for name, asked, price in (("o1", entry, "10"), ("o2", leaves, "9.4")):
+            working(write, dataclasses.replace(order(name), request=asked))
+            write.add_fill(fill(f"f-{name}", "100", price, of=name, side=asked.side))
+    reader = Reader(url, ManualClock(NOW))
+
+    [trade] = OwnTrades(one).refresh(reader).closed
+
+    assert trade.way is way
+    assert [move.leg for move in nightly._moves(reader, one)] == [BY_SIGNAL, leg]

@@ -63,6 +63,35 @@ async def test_an_armed_desk_buys_protects_takes_its_profit_and_ends_flat(desk: 
     assert desk.sim.control("counters", "GET")["over_limit"]["orders"] == 0
 
 
+async def test_a_trailing_stop_rests_there_follows_and_is_never_placed_anew_further_away(desk: TradingDesk) -> None:
+    await desk.place(stop_loss="490.00")
+    await desk.tick(8)
+    await desk.ask_slowly(Kind.PROTECT, account=desk.account, symbol="MSFT", trail="6.00", stop=None)
+    await desk.until_true(lambda: _trails(desk))
+    [trail] = desk.resting()
+    assert (trail.ticket.stop, trail.ticket.term) == (D(6), "GOOD_UNTIL_CANCEL")
+    assert desk.apart() == []
+
+    await desk.tick(6, MSFT="512.00")
+    await desk.tick(6, MSFT="509.00")
+    await desk.ask_slowly(Kind.CLOSE, account=desk.account, symbol="MSFT", quantity="4", type="market")
+    await desk.until_true(lambda: desk.held() == 6 and desk.resting())
+    await desk.tick(6)
+    [stop] = desk.resting()
+    assert (stop.ticket.price_type, stop.ticket.stop, stop.remaining) == ("STOP", D(506), 6)
+    await desk.tick(4, MSFT="513.00")
+    await desk.until_true(lambda: _trails(desk))
+    await desk.tick(8, MSFT="506.90")
+
+    assert (desk.held(), desk.resting()) == (0, [])
+    assert desk.apart() == []
+    assert desk.faults_of_ledger() == []
+
+
+def _trails(desk: TradingDesk) -> bool:
+    return [kept.ticket.price_type for kept in desk.resting()] == ["TRAILING_STOP_CNST"]
+
+
 async def test_a_desk_starts_disarmed_and_sends_nothing(tmp_path: Path) -> None:
     async with trading_desk(tmp_path, armed=False) as desk:
         await desk.tick(2)

@@ -160,7 +160,7 @@ def test_a_ledger_of_a_newer_version_is_refused(ledger_url: str) -> None:
     with ledger.database.write() as db:
         db.execute(sa.text("UPDATE alembic_version SET version_num = 'r9999'"))
 
-    with pytest.raises(LedgerUnusable, match="tables are at r9999, this version knows up to r0005"):
+    with pytest.raises(LedgerUnusable, match="tables are at r9999, this version knows up to r0006"):
         opened(ledger_url)
 
 

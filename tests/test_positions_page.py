@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import bootstrap
 import performance_utils as pu
 from desk.records import Protection
 from domain.commands import Command
-from domain.orders import OrderType, Side
+from domain.orders import OrderType, Purpose, Side
 from domain.positions import Account, Position
 from domain.quotes import Quote
 from tests.conftest import ROOT
@@ -123,6 +124,46 @@ def test_a_plan_without_a_resting_stop_is_no_protection() -> None:
     [one] = holdings.holdings(held, quote, plan, [])
 
     assert (one.stop, one.target, one.guard) == (Decimal("221.75"), Decimal("244.70"), "NO STOP")
+
+
+def trailed(engine: ToyEngine) -> None:
+    """41 shares under a stop that trails by 1.20 and has come to 228.35, with a fixed one further away."""
+    with engine.ledger.write(engine.epoch) as write:
+        engine.order(write, "AAPL", Decimal(41), fills="41")
+        resting = {"type": OrderType.TRAILING_STOP, "trail": Decimal("1.20"), "purpose": Purpose.STOP}
+        engine.order(write, "AAPL", Decimal(41), side=Side.SELL, **resting)
+        write.set_protection("main", "AAPL", stop=Decimal("221.75"), target=None, trail=Decimal("1.20"))
+        write.begin_trail("main", "AAPL", Decimal("228.35"))
+
+
+def test_a_stop_that_trails_is_shown_with_its_distance_and_where_it_has_come_to(engine: ToyEngine) -> None:
+    trailed(engine)
+
+    at = page()
+
+    [row] = table(at, "Protected").to_dict("records")
+    assert (row["Stop"], row["Protected"]) == ("228.35", "yes, trailing by 1.20")
+    assert list(table(at, "State")["Order"]) == ["sell 41 AAPL, trailing by 1.20, now at 228.35"]
+
+
+def test_a_trail_is_set_and_taken_away_in_the_dialog(engine: ToyEngine) -> None:
+    trailed(engine)
+    seen()
+    at = page("protect", account="main", symbol="AAPL")
+    fields = {one.label: one for one in at.number_input}
+    assert (fields["Stop"].value, fields["Trailing stop, distance"].value) == (221.75, 1.2)
+    assert "The stop is trailing by 1.20, now at 228.35." in said(at)
+
+    one, [key] = holding(trail=Decimal("1.20"), fixed=Decimal("221.75"), stop=Decimal("228.35")), ["k" * 8]
+    import streamlit as st
+
+    st.session_state[f"pos_stop_at_{key}"], st.session_state[f"pos_trail_at_{key}"] = 221.75, 2.5
+    payload = position_dialogs.protection(replace(one, guarded=Decimal(41)), key)
+    assert payload == {"account": "main", "symbol": "AAPL", "trail": "2.50"}
+    assert confirm_label(payload) == "Set trail 2.50"
+    told = position_dialogs._protection_words(one, payload).replace("\\", "")
+    assert "gives back at most about 102.50 from the best price" in told
+    assert "at most half of the price" in position_dialogs._protection_fault(one, {"trail": "200.00"})
 
 
 def test_an_empty_page_says_what_to_do() -> None:

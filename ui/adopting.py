@@ -114,7 +114,8 @@ def named(wish: Mapping[str, Any]) -> str:
 
 
 def _what_happens(wish: Mapping[str, Any], setup: Setup) -> str:
-    exits = [f"{name} {e.words}" for name, e in (("stop", setup.stop), ("target", setup.target)) if e is not None]
+    ways = (("stop", setup.stop), ("target", setup.target), ("trailing stop", setup.trail))
+    exits = [f"{name} {e.words}" for name, e in ways if e is not None]
     lines = [
         f"It is asked each time a {wish['interval']} bar of these symbols has closed; a changed mind becomes an order "
         "at market, through every gate.",
@@ -123,7 +124,7 @@ def _what_happens(wish: Mapping[str, Any], setup: Setup) -> str:
         *_let_in(setup),
         f"Exits, counted from the close that decided: {' and '.join(exits)}."
         if exits
-        else "No stop and no target: only the strategy itself closes what it opens.",
+        else "No stop, no target and no trailing stop: only the strategy itself closes what it opens.",
         "It touches only what it opened itself. Bars that close while no engine runs are not traded.",
     ]
     return "\n".join(f"- {wording.plain(line)}" for line in lines)
@@ -191,8 +192,8 @@ def in_research() -> None:
 
 def not_kept(setup: Setup) -> str:
     """Which rules of a setup no desk keeps; '' where it keeps all of them."""
-    if setup.trail is not None or setup.max_bars:
-        return "A strategy at work has a stop and a target, no trailing stop and no longest holding time: run it so."
+    if setup.max_bars:
+        return "A strategy at work holds as long as it wants, without a longest holding time: run it so."
     return ""
 
 

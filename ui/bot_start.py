@@ -38,6 +38,10 @@ PRESETS = {
     "The same, entered by limit orders 0.1 % below the bid, let go after 2 minutes": replace(USUAL, entry=Entry()),
     "Stop 2 ATR, target 3 ATR, a fifth of its money in each position, long only": BY_ATR,
     "Each trade risks 1 % of its money: stop 2 ATR, target 3 ATR, long only": replace(BY_ATR, sizing="risk"),
+    "Trailing stop 1 %, target 2 %, a fifth of its money in each position, long only": replace(
+        USUAL, stop=None, trail=Exit("pct", 1.0)
+    ),
+    "Stop 2 ATR, trailing by 2 ATR, no target, long only": replace(BY_ATR, target=None, trail=Exit("atr", 2.0)),
 }
 
 
@@ -161,7 +165,9 @@ def _fields(app: Open, at_work: Sequence[Work], key: str) -> dict[str, Any]:
     right.segmented_control("Bars", list(TIMEFRAMES), key=held("interval", "5m"), required=True)
     rules = {**PRESETS, **{title(work.adoption): work.adoption.setup for work in at_work}}
     st.session_state[f"start_known_{key}"] = rules
-    picked = st.selectbox("Rules", list(rules), key=held("rules", OWN_RULES), help="Sizes, costs, stop and target")
+    picked = st.selectbox(
+        "Rules", list(rules), key=held("rules", OWN_RULES), help="Sizes, costs, stop, target and trailing stop"
+    )
     with st.expander("Filters", icon=":material/filter_alt:", key=f"start_open_{key}"):
         written = rules.get(picked, USUAL).to_dict()
         filters_form.fields(written["filters"], written["good_for"], held)

@@ -13,6 +13,7 @@ from domain.orders import AT_BROKER, Order, Purpose, Side, Status
 from domain.positions import ZERO, Account, Position
 from domain.quotes import Quote
 from performance_utils import Desk
+from ui import wording
 
 NO_STOP = "NO STOP"
 
@@ -20,7 +21,9 @@ NO_STOP = "NO STOP"
 @dataclass(frozen=True, slots=True)
 class Holding:
     """One position as it is shown. `guarded` is how many of its shares a resting stop covers; `last` None where no
-    price is known, and with it all that follows from it; `outside` how many came from outside a desk at a broker."""
+    price is known, and with it all that follows from it; `outside` how many came from outside a desk at a broker.
+    `stop` is where its stop stands now; `fixed` the plan's own beside a `trail`, which is its distance in money;
+    `trails` says that a trailing order rests."""
 
     account: str
     symbol: str
@@ -31,6 +34,9 @@ class Holding:
     target: Decimal | None
     guarded: Decimal
     outside: Decimal = ZERO
+    trail: Decimal | None = None
+    fixed: Decimal | None = None
+    trails: bool = False
 
     @property
     def ours(self) -> Decimal:
@@ -66,8 +72,19 @@ class Holding:
     def guard(self) -> str:
         """Whether a stop rests for it: `yes`, `NO STOP`, or how much of it is not covered."""
         if not self.unguarded:
-            return "yes"
+            return f"yes{self._trailing}"
         return NO_STOP if not self.guarded else f"{self.unguarded:f} WITHOUT STOP"
+
+    @property
+    def _trailing(self) -> str:
+        if self.trail is None:
+            return ""
+        return f", {'' if self.trails else 'then '}{wording.trailing(self.trail)}"
+
+    @property
+    def planned(self) -> Decimal | None:
+        """The fixed stop that was asked for: beside a trail the plan's, else where it stands."""
+        return self.stop if self.trail is None else self.fixed
 
     def part(self, percent: Decimal) -> Decimal:
         """So many per cent of it in whole lots, as a closing order would take them."""
@@ -105,7 +122,10 @@ def holdings(
 
 def _holding(position: Position, quote: Quote | None, plan: Protection | None, resting: list[Order]) -> Holding:
     stops = [o for o in resting if _is_stop_of(o, position)]
-    stop = stops[0].request.stop if stops else plan.stop if plan else None
+    trails = any(o.request.trail is not None for o in stops)
+    level = None if plan is None or plan.level is None else instrument(position.symbol).round_price(plan.level)
+    plain = next((o.request.stop for o in stops if o.request.stop is not None), None)
+    stop = level if trails else plain if stops else plan.stop if plan else None
     targets = [o for o in resting if o.request.symbol == position.symbol and o.request.purpose is Purpose.TARGET]
     target = targets[0].request.limit if targets else plan.target if plan else None
     return Holding(
@@ -117,6 +137,9 @@ def _holding(position: Position, quote: Quote | None, plan: Protection | None, r
         stop,
         target,
         min(abs(position.quantity), sum((o.remaining for o in stops), ZERO)),
+        trail=plan.trail if plan else None,
+        fixed=plan.stop if plan else None,
+        trails=trails,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -41,6 +42,16 @@ def of_the_day(account: str) -> list[Order]:
     return sorted(known.values(), key=lambda order: (order.created, order.id), reverse=True)
 
 
+def levels_of(account: str, orders: Iterable[Order]) -> dict[str, Decimal | None]:
+    """Where the trailing stops that rest among these have come to, by order."""
+    trailing = [
+        order for order in orders if order.open and order.request.purpose is Purpose.STOP and order.request.trail
+    ]
+    plans = bootstrap.trading().reader.protection(account) if trailing else {}
+    known = {order.id: plans.get(order.request.symbol) for order in trailing}
+    return {id_: plan.level for id_, plan in known.items() if plan is not None}
+
+
 def day_began(now: datetime) -> datetime:
     """Midnight of the exchange's day."""
     return now.astimezone(NEW_YORK).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -74,7 +85,7 @@ def orders_of_the_day(app: Open, account: str, key: str = "desk_orders", only_op
                 kwargs={"account": account},
             )
     st.session_state[f"{key}_shown"] = [order.id for order in shown]
-    table = tables.orders_table(shown, app.zone)
+    table = tables.orders_table(shown, app.zone, levels_of(account, shown))
     if not app.may(Kind.CHANGE):
         table["Do"] = [[tables.ONLY_STORY] for _ in shown]
     st.dataframe(

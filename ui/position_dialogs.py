@@ -146,12 +146,16 @@ def protect(app: Open, key: str, account: str, symbol: str, suggest: bool = Fals
         return
     price = NO_PRICE if one.last is None else wording.price(one.last, one.what)
     st.write(f"**{wording.quantity(one.quantity)} {symbol}**, average {wording.amount(one.average)}, last {price}.")
-    stop = one.stop
-    if suggest and stop is None:
+    stop = one.planned
+    if suggest and stop is None and one.trail is None:
         stop, said = suggested_stop(app, one)
         st.caption(said)
     _level("Stop", f"pos_stop_at_{key}", stop, one)
     _level("Target", f"pos_target_at_{key}", one.target, one)
+    help_ = "How far it follows the price, in money; of it and the stop, the nearer one is in force. Empty for none"
+    _level("Trailing stop, distance", f"pos_trail_at_{key}", one.trail, one, help_)
+    if one.trail is not None:
+        st.caption(wording.plain(f"The stop is {wording.trailing(one.trail, one.stop if one.trails else None)}."))
     payload = protection(one, key)
     st.write(_protection_words(one, payload))
     why_not = _protection_fault(one, payload)
@@ -163,7 +167,7 @@ def protect(app: Open, key: str, account: str, symbol: str, suggest: bool = Fals
 NO_PRICE = "not known"
 
 
-def _level(label: str, key: str, value: Decimal | None, one: Holding) -> None:
+def _level(label: str, key: str, value: Decimal | None, one: Holding, help_: str = "Leave it empty for none") -> None:
     st.number_input(
         label,
         value=None if value is None else float(value),
@@ -171,7 +175,7 @@ def _level(label: str, key: str, value: Decimal | None, one: Holding) -> None:
         format=_format(one.what.tick),
         key=key,
         placeholder="none",
-        help="Leave it empty for none",
+        help=help_,
     )
 
 
@@ -192,16 +196,16 @@ def suggested_stop(app: Open, one: Holding) -> tuple[Decimal | None, str]:
 def protection(one: Holding, key: str) -> dict[str, str | None] | None:
     """What differs from the plan as the payload of a protect; None where nothing does."""
     found: dict[str, str | None] = {}
-    for name, plan in (("stop", one.stop), ("target", one.target)):
+    for name, plan in (("stop", one.planned), ("target", one.target), ("trail", one.trail)):
         value = st.session_state.get(f"pos_{name}_at_{key}")
         wished = None if value is None else one.what.round_price(_read(value))
-        if wished != plan or (name == "stop" and wished is not None and one.unguarded):
+        if wished != plan or (name != "target" and wished is not None and one.unguarded):
             found[name] = None if wished is None else format(wished, "f")
     return {"account": one.account, "symbol": one.symbol, **found} if found else None
 
 
 def _protect_label(payload: dict[str, str | None] | None) -> str:
-    said = [f"{name} {payload[name] or 'none'}" for name in ("stop", "target") if payload and name in payload]
+    said = [f"{name} {payload[name] or 'none'}" for name in ("stop", "target", "trail") if payload and name in payload]
     return f"Set {' and '.join(said)}" if said else "Set it"
 
 
@@ -214,13 +218,20 @@ def _protection_words(one: Holding, payload: dict[str, str | None] | None) -> st
             said.append(f"{word}: {wording.signed(one.gain(abs(one.quantity), Decimal(text)))}.")
         elif name in payload:
             said.append(f"The {name} is taken away.")
+    if trail := payload.get("trail"):
+        distance = abs(one.quantity) * Decimal(trail)
+        said.append(f"Trailing by {trail}: gives back at most about {wording.amount(distance)} from the best price.")
+    elif "trail" in payload:
+        said.append("The trailing stop is taken away.")
     return wording.plain(" ".join(said))
 
 
 def _protection_fault(one: Holding, payload: dict[str, str | None] | None) -> str:
     if payload is None:
         return "Nothing is changed yet."
-    long = one.quantity > 0
+    long, trail = one.quantity > 0, payload.get("trail")
+    if trail and (Decimal(trail) <= 0 or (one.last is not None and Decimal(trail) > one.last / 2)):
+        return "The distance of a trailing stop must be above zero and at most half of the price."
     for name, below in (("stop", long), ("target", not long)):
         text = payload.get(name)
         if text and Decimal(text) <= 0:

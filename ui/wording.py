@@ -95,11 +95,18 @@ def zone_name(zone: str) -> str:
     return "New York" if zone == "America/New_York" else zone
 
 
-def order_words(asked: OrderRequest | Mapping[str, Any]) -> str:
-    """`buy 41 AAPL at market`, `sell 10 AAPL, limit 229.40`, of a request or of its JSON."""
+def order_words(asked: OrderRequest | Mapping[str, Any], level: Decimal | None = None) -> str:
+    """`buy 41 AAPL at market`, `sell 10 AAPL, limit 229.40`, of a request or of its JSON. `level` is where a trailing
+    stop has come to."""
     get = asked.get if isinstance(asked, Mapping) else lambda name: getattr(asked, name)
     side, kind = str(get("side") or "?"), str(get("type") or "")
-    return f"{side} {quantity(get('quantity'))} {get('symbol') or '?'}{_how(kind, get)}"
+    now = f", now at {quantity_price(level)}" if level is not None and get("trail") is not None else ""
+    return f"{side} {quantity(get('quantity'))} {get('symbol') or '?'}{_how(kind, get)}{now}"
+
+
+def trailing(trail: Decimal, level: Decimal | None = None) -> str:
+    """`trailing by 1.20, now at 101.35`; without the level where none is known yet."""
+    return f"trailing by {quantity_price(trail)}" + (f", now at {quantity_price(level)}" if level is not None else "")
 
 
 def _how(kind: str, get: Any) -> str:

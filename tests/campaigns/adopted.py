@@ -28,6 +28,12 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 SEEDS = tuple(range(4))
 PERCENT = {"stop": Exit("pct", 0.4), "target": Exit("pct", 0.6)}
 EXITS: dict[str, dict[str, Exit]] = {"none": {}, "1 and 1.5 ATR": STOPS, "0.4 and 0.6 %": PERCENT}
+TRAILS: dict[str, dict[str, Exit]] = {
+    "trail 0.3 %": {"trail": Exit("pct", 0.3)},
+    "trail 1.2 ATR, stop 0.8 ATR": {"trail": Exit("atr", 1.2), "stop": Exit("atr", 0.8)},
+    "trail 0.8 ATR, target 1 ATR": {"trail": Exit("atr", 0.8), "target": Exit("atr", 1.0)},
+    "trail 0.4 %, 0.3 and 0.5 %": {"trail": Exit("pct", 0.4), "stop": Exit("pct", 0.3), "target": Exit("pct", 0.5)},
+}
 TEN = ("AAPL", "AMD", "JPM", "MSFT", "NVDA", "QQQ", "RTX", "SPY", "TSLA", "XOM")
 LED: tuple[Filter, ...] = (
     Volume(bars=20, percentile=40.0),
@@ -76,16 +82,32 @@ def cases(seeds: tuple[int, ...] = SEEDS) -> list[Case]:
             frames = {"AAPL": made_bars(100 + seed, days=3), "NVDA": made_bars(200 + seed, days=3, symbol="NVDA")}
             exits = list(EXITS)[seed % len(EXITS)]
             found.append(Case(f"made, seed {seed}", frames, strategy, exits, seed % 3 * 6, seed))
+    found += trailing(seeds)
     found.append(_minutes())
     if SHARED.is_dir():
         found.append(_ten())
         for symbol, first, last in WEEKS:
-            frames = {symbol: _regular(real_bars(SHARED, symbol, first, last))}
+            frames = {symbol: regular(real_bars(SHARED, symbol, first, last))}
             found += [
                 Case(f"real, {symbol} {first}", frames, strategy, exits, deaths, 1)
                 for strategy in (SMA, PATTERNS)
                 for exits, deaths in (("none", 0), ("1 and 1.5 ATR", 6))
             ]
+    return found
+
+
+def trailing(seeds: tuple[int, ...] = SEEDS) -> list[Case]:
+    """Trailing stops, alone and beside others; engines die in all of them."""
+    found = []
+    for seed in seeds:
+        for n, strategy in enumerate((SMA, PATTERNS)):
+            frames = {"AAPL": made_bars(400 + seed, days=3), "NVDA": made_bars(500 + seed, days=3, symbol="NVDA")}
+            exits = list(TRAILS)[(seed + 2 * n) % len(TRAILS)]
+            found.append(Case(f"made, seed {seed}", frames, strategy, exits, 12, seed))
+    if SHARED.is_dir():
+        for symbol, first, last in WEEKS:
+            frames = {symbol: regular(real_bars(SHARED, symbol, first, last))}
+            found += [Case(f"real, {symbol} {first}", frames, SMA, exits, 6, 1) for exits in TRAILS]
     return found
 
 
@@ -99,12 +121,12 @@ def _minutes() -> Case:
 
 def _ten() -> Case:
     """Ten real symbols over two weeks, with filters and second trades."""
-    frames = {symbol: _regular(real_bars(SHARED, symbol, "2025-09-08", "2025-09-20")) for symbol in TEN}
+    frames = {symbol: regular(real_bars(SHARED, symbol, "2025-09-08", "2025-09-20")) for symbol in TEN}
     wide = ("sma_crossover", {"fast": 10, "slow": 30, "short": False})
     return Case("real, ten symbols, two weeks", frames, wide, "1 and 1.5 ATR", 12, 6, filters=LED)
 
 
-def _regular(bars: pd.DataFrame) -> pd.DataFrame:
+def regular(bars: pd.DataFrame) -> pd.DataFrame:
     """Some have a bar or two after the close, in which nothing can be exchanged here."""
     clock = bars.index.tz_convert("America/New_York")
     minutes = clock.hour * 60 + clock.minute
@@ -115,7 +137,7 @@ async def tried(case: Case, folder: Path) -> Found:
     """The desk, the backtest, and what only one of them did."""
     # Each symbol its part of nine tenths: where money is short, the backtester cuts by an open that no desk knows.
     share = {"fraction": 0.9 / len(case.frames), "filters": case.filters}
-    setup = rules(**share, **EXITS[case.exits], short=not case.filters)
+    setup = rules(**share, **{**EXITS, **TRAILS}[case.exits], short=not case.filters)
     start = next(iter(case.frames.values())).index[60].to_pydatetime()
     replay = Replay(folder, case.frames, case.interval, deaths=case.deaths, seed=case.seed)
     reader = await replay.run(*case.strategy, setup, start)
@@ -153,7 +175,7 @@ def run(evidence: Path, seeds: tuple[int, ...] = SEEDS) -> bool:
         f"{time.perf_counter() - begin:.0f} s. Compared are bar, symbol, side, quantity and price to the cent. "
         f"Differences: {apart}. Targets that the market opened beyond (decision 0020), which a backtest fills at the "
         f"better open: {sum(one.opened_beyond for one in found)}.\n",
-        "| bars | strategy | stop and target | deaths | filled | promised | opened beyond | differences |",
+        "| bars | strategy | exits | deaths | filled | promised | opened beyond | differences |",
         "|---|---|---|---:|---:|---:|---:|---:|",
         *(one.row for one in found),
         *(f"\n- {one.case.bars}, {one.case.strategy[0]}: {line}" for one in found for line in one.apart[:5]),

@@ -47,7 +47,7 @@ class Book(truth.Book):
         for line in audit:
             line["details"] = json.loads(line["details"])
         cash = sum((Decimal(row["starting_cash"]) for row in accounts), ZERO)
-        told = (plain.orders, plain.attempts, plain.fills, audit, plain.commands, plain.plans)
+        told = (plain.orders, plain.attempts, plain.fills, audit, plain.commands, plain.plans, plain.levels)
         return cls(*told, adjustments, cash)
 
 

@@ -181,14 +181,15 @@ def _plans(book: Book) -> Iterator[str]:
             wanted[symbol] = (_amount(details["stop"]), _amount(details["target"]))
         elif line["event"] == "fill":
             order = book.orders.get(details["order_id"] or "")
-            if order is not None and order["purpose"] == ENTRY:
-                before = wanted.get(symbol, (None, None)) if part[symbol] else (None, None)
+            change = Side(details["side"]).sign * Decimal(details["quantity"])
+            shrinks = part[symbol] * change < 0 and abs(change) <= abs(part[symbol])
+            if order is not None and order["purpose"] == ENTRY and not shrinks:
+                before = wanted.get(symbol, (None, None)) if part[symbol] * change > 0 else (None, None)
                 asked = (_amount(order["stop_loss"]), _amount(order["target"]))
                 wanted[symbol] = (asked[0] or before[0], asked[1] or before[1])
-            change = Side(details["side"]).sign * Decimal(details["quantity"])
             held[symbol] += change
             part[symbol] = _within(part[symbol] + (change if order else ZERO), held[symbol])
-    plans = {symbol: plan for (_, symbol), plan in book.plans.items()}
+    plans = {symbol: plan[:2] for (_, symbol), plan in book.plans.items()}
     for symbol, quantity in part.items():
         if quantity and wanted.get(symbol, (None, None)) != plans.get(symbol, (None, None)):
             yield f"I5: the plan of {symbol} is {plans.get(symbol)}, asked for was {wanted.get(symbol)}"
@@ -196,7 +197,7 @@ def _plans(book: Book) -> Iterator[str]:
 
 def _protected(venue: Venue, book: Book, matched: Matched, quotes: Quotes) -> Iterator[str]:
     """I5, second half: our part of what is held, and not about to be closed, rests under its stop, to the share."""
-    plans = {symbol: plan for (_, symbol), plan in book.plans.items()}
+    plans = {symbol: plan[:2] for (_, symbol), plan in book.plans.items()}
     parts = our_part(venue, matched)
     for symbol in {*parts, *(o.symbol for o in venue.orders.values())}:
         held, (stop, target) = parts.get(symbol, ZERO), plans.get(symbol, (None, None))

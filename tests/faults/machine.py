@@ -47,7 +47,7 @@ NYSE = calendar("XNYS")
 counts: Counter[str] = Counter()
 
 symbols, accounts = st.sampled_from(SYMBOLS), st.sampled_from(ACCOUNTS)
-exits = st.sampled_from(["none", "stop", "target", "both", "both"])
+exits = st.sampled_from(["none", "stop", "target", "both", "both", "trail", "trail and all"])
 offsets = st.integers(-300, 300).map(lambda cents: D(cents) / 100)
 mishaps = st.one_of(
     st.none(),
@@ -220,8 +220,9 @@ class DeskMachine(RuleBasedStateMachine):
             stop=last + sign * abs(offset) + sign * D("0.05") if kind is OrderType.STOP else None,
             trail=abs(offset) + D("0.10") if kind is OrderType.TRAILING_STOP else None,
             time_in_force=life if kind is OrderType.LIMIT else TimeInForce.DAY,
-            stop_loss=last - sign * D(4) if exits in ("stop", "both") else None,
-            target=last + sign * D(6) if exits in ("target", "both") else None,
+            stop_loss=last - sign * D(4) if exits in ("stop", "both", "trail and all") else None,
+            target=last + sign * D(6) if exits in ("target", "both", "trail and all") else None,
+            stop_trail=D("1.20") if exits.startswith("trail") else None,
         )
         self.ask(Kind.PLACE, {"request": to_json(request)})
         self.turn()
@@ -309,9 +310,10 @@ class DeskMachine(RuleBasedStateMachine):
         symbol=symbols,
         stop=st.sampled_from(["as it is", "none", "near", "far"]),
         profit=st.sampled_from(["as it is", "none", "near", "far"]),
+        trail=st.sampled_from(["as it is", "as it is", "none", "0.50", "2.50"]),
         mishap=mishaps,
     )
-    def protect(self, account: str, symbol: str, stop: str, profit: str, mishap: Mishap) -> None:
+    def protect(self, account: str, symbol: str, stop: str, profit: str, trail: str, mishap: Mishap) -> None:
         self.suffer(mishap)
         position = self.desk.reader.positions(account).get(symbol)
         sign = -1 if position and position.quantity < 0 else 1
@@ -321,6 +323,8 @@ class DeskMachine(RuleBasedStateMachine):
                 distance = {"near": D("0.60"), "far": D(5), "none": None}[wish]
                 price = distance and self.desk.prices.last[symbol] + sign * away * distance
                 payload[name] = None if price is None else str(price)
+        if trail != "as it is":
+            payload["trail"] = None if trail == "none" else trail
         self.ask(Kind.PROTECT, payload)
         self.turn()
 

@@ -32,6 +32,9 @@ _AT_BROKER = {str(status) for status in AT_BROKER}
 _EXITS = {str(Purpose.STOP), str(Purpose.TARGET)}
 ENTRY, STOP = str(Purpose.ENTRY), str(Purpose.STOP)
 
+Plan = tuple[Decimal | None, Decimal | None, Decimal | None]  # stop, target, trail
+NO_PLAN: Plan = (None, None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -75,7 +78,8 @@ class Book:
     fills: list[Row]
     audit: list[Row]
     commands: list[Row]
-    plans: dict[Key, tuple[Decimal | None, Decimal | None]]
+    plans: dict[Key, Plan]
+    levels: dict[Key, Decimal | None]
 
     @classmethod
     def read(cls, path: Path) -> Book:
@@ -87,11 +91,13 @@ class Book:
             events = "('control', 'limit', 'order', 'attempt', 'fill', 'protection')"
             audit = _rows(db, f"SELECT seq, event, actor, details FROM audit WHERE event IN {events} ORDER BY seq")
             commands = _rows(db, "SELECT key, kind, state, said FROM command ORDER BY seq")
-            plans = _rows(db, "SELECT account, symbol, stop, target FROM protection ORDER BY seq")
+            plans = _rows(db, "SELECT account, symbol, stop, target, trail FROM protection ORDER BY seq")
+            trails = _rows(db, "SELECT account, symbol, level FROM trail_level")
         for line in audit:
             line["details"] = json.loads(line["details"])
-        said = {(row["account"], row["symbol"]): (_amount(row["stop"]), _amount(row["target"])) for row in plans}
-        return cls(orders, attempts, fills, audit, commands, said)
+        said = {(row["account"], row["symbol"]): _plan(row) for row in plans}
+        levels = {(row["account"], row["symbol"]): _amount(row["level"]) for row in trails}
+        return cls(orders, attempts, fills, audit, commands, said, levels)
 
 
 # Always
@@ -179,23 +185,26 @@ def _known(book: Book, order: Row) -> bool:
 
 
 def _plans(book: Book) -> Iterator[str]:
-    """I5, first half: the plan of a position is what its entries asked for, unless a person said otherwise since."""
+    """I5, first half: the plan of a position is what its entries asked for, unless a person said otherwise since. An
+    entry that turns it begins anew; one that has only made it smaller so far changes nothing."""
     held: dict[Key, Decimal] = defaultdict(Decimal)
-    wanted: dict[Key, tuple[Decimal | None, Decimal | None]] = {}
+    wanted: dict[Key, Plan] = {}
     for line in book.audit:
         details = line["details"]
         key = (str(details.get("account")), str(details.get("symbol")))
         if line["event"] == "protection" and line["actor"] != "engine":
-            wanted[key] = (_amount(details["stop"]), _amount(details["target"]))
+            wanted[key] = _plan(details)
         elif line["event"] == "fill":
             order = book.orders.get(details["order_id"] or "")
-            if order is not None and order["purpose"] == ENTRY:
-                asked = (_amount(order["stop_loss"]), _amount(order["target"]))
-                before = wanted.get(key, (None, None)) if held[key] else (None, None)
-                wanted[key] = (asked[0] or before[0], asked[1] or before[1])
-            held[key] += Side(details["side"]).sign * Decimal(details["quantity"])
+            moved = Side(details["side"]).sign * Decimal(details["quantity"])
+            shrinks = held[key] * moved < 0 and abs(moved) <= abs(held[key])
+            if order is not None and order["purpose"] == ENTRY and not shrinks:
+                asked = _amount(order["stop_loss"]), _amount(order["target"]), _amount(order["stop_trail"])
+                before = wanted.get(key, NO_PLAN) if held[key] * moved > 0 else NO_PLAN
+                wanted[key] = (asked[0] or before[0], asked[1] or before[1], asked[2] or before[2])
+            held[key] += moved
     for key, quantity in held.items():
-        if quantity and wanted.get(key, (None, None)) != book.plans.get(key, (None, None)):
+        if quantity and wanted.get(key, NO_PLAN) != book.plans.get(key, NO_PLAN):
             yield f"I5: the plan of {key} is {book.plans.get(key)}, asked for was {wanted.get(key)}"
 
 
@@ -246,16 +255,19 @@ def _same_money(broker: Broker, book: Book) -> Iterator[str]:
 def _protected(broker: Broker, book: Book, quotes: Mapping[str, tuple[Decimal, Decimal]]) -> Iterator[str]:
     """I5, second half: what is held and not about to be closed rests under its stop, to the share."""
     for key, held in broker.positions.items():
-        stop, target = book.plans.get(key, (None, None))
+        stop, target, trail = book.plans.get(key, NO_PLAN)
+        fixed, stop = stop, _nearest(held, stop, book.levels.get(key) if trail else None)
         resting = broker.open(key)
         closing_ = [o for o in resting if o["request"]["purpose"] not in _EXITS and _closes(o, held)]
         cover = abs(held) - sum((o["remaining"] for o in closing_), ZERO)
         stops = sum((o["remaining"] for o in resting if o["request"]["purpose"] == STOP), ZERO)
-        if stop is None and stops:
+        if stop is None and trail is None and stops:
             yield f"I5: {stops} {key} rest under a stop nobody asked for"
-        if stop is not None and stops != cover and not _beyond(stop, held, quotes.get(key[1])):
+        meant = stop is not None or trail is not None
+        if meant and stops != cover and not (stop is not None and _beyond(stop, held, quotes.get(key[1]))):
             yield f"I5: {held} {key} are held, {stops} rest under their stop {stop}"
-        wrong = [o for o in resting if o["request"]["purpose"] == STOP and _amount(o["request"]["stop"]) != stop]
+        rests = [o for o in resting if o["request"]["purpose"] == STOP]
+        wrong = [o for o in rests if not _as_planned(o["request"], held, fixed, stop, trail)]
         yield from (f"I5: {o['broker_id']} rests at {o['request']['stop']}, the plan says {stop}" for o in wrong)
         targets = sum((o["remaining"] for o in resting if o["request"]["purpose"] not in (ENTRY, STOP, "exit")), ZERO)
         if targets > (cover if target is not None else ZERO):
@@ -265,6 +277,27 @@ def _protected(broker: Broker, book: Book, quotes: Mapping[str, tuple[Decimal, D
             key = (order["account"], order["symbol"])
             if key not in broker.positions:
                 yield f"I5: {order['broker_id']} protects {key} that is not held"
+
+
+def _as_planned(
+    asked: Row, held: Decimal, fixed: Decimal | None, nearest: Decimal | None, trail: Decimal | None
+) -> bool:
+    """Plain at the plan's price; with a trail, trailing by it, or plain where it has come to or nearer to the price."""
+    if (distance := _amount(asked["trail"])) is not None:
+        return distance == trail
+    stop = _amount(asked["stop"])
+    if trail is None or stop is None or nearest is None:
+        return stop == fixed
+    return stop >= nearest if held > 0 else stop <= nearest
+
+
+def _nearest(held: Decimal, *stops: Decimal | None) -> Decimal | None:
+    known = [stop for stop in stops if stop is not None]
+    return None if not known else max(known) if held > 0 else min(known)
+
+
+def _plan(row: Mapping[str, Any]) -> Plan:
+    return _amount(row["stop"]), _amount(row["target"]), _amount(row.get("trail"))
 
 
 def _closes(order: Row, held: Decimal) -> bool:
