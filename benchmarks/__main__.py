@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "indicators": "benchmarks.indicator_speed",
     "bot": "benchmarks.bot",
     "bot_orders": "benchmarks.bot_orders",
+    "scaling": "benchmarks.scaling",
     "backtests": "benchmarks.backtests",
     "learning": "benchmarks.learning",
     "rerun": "benchmarks.rerun",

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -81,6 +82,7 @@ def measure(quick: bool) -> Section:
         f"{held[many] / 1e6:,.0f} MB: {each:,.1f} kB a symbol, with its quotes, streams, last bars and books; the "
         "frames that stand for the source's store are left out."
     )
+    notes.append(f"Load average of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     return Section("From a quote to an order", HOW, Table(["Symbols", "", "p50", "p99", "Timed"], rows), notes=notes)
 
 

@@ -23,6 +23,7 @@ from filters.base import REACH, Others, Verdicts
 from strategies.base import Wanted
 
 if TYPE_CHECKING:
+    from learning._confirming_shelf import Exits
     from learning.confirming import Answers, Confirmation
 
 DAY_NS = 86_400_000_000_000
@@ -67,6 +68,14 @@ class ConfirmationFilter:
             believed &= times >= found.seen_until
         passes = (said.p >= self.least) & (said.side == side) & (side != 0.0) & believed
         return Verdicts(passes, lambda row: self._why(found, said, side, times, row))
+
+    def misfit(self, setup: Exits) -> str:
+        """Why it says nothing beside these exits; '' where it learned with the same, or is not to be had at all, which
+        the verdicts tell."""
+        try:
+            return self._found().misfit(setup)
+        except (DeskError, ValueError):
+            return ""
 
     def _found(self) -> Confirmation:
         from learning.confirming import load, place  # here, for numba's import is slow and a form needs only the names

@@ -22,12 +22,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from backtest.setup import Exit
 from domain.candles import nanos, timeframe
 from domain.clock import Clock
 from domain.errors import DeskError, ModelDamaged, ModelError, ModelMissing
@@ -63,6 +64,7 @@ NEEDED = (
     "data",
     "files",
 )
+HARDLY = 0.05
 _folder: Path | None = None
 
 
@@ -244,6 +246,27 @@ def _path(folder: Path, name: str, version: int, suffix: str) -> Path:
 # What it answers
 
 
+class Exits(Protocol):
+    """The ways out of a trade (`backtest.setup.Setup`)."""
+
+    @property
+    def stop(self) -> Exit | None: ...
+    @property
+    def target(self) -> Exit | None: ...
+    @property
+    def trail(self) -> Exit | None: ...
+    @property
+    def max_bars(self) -> int: ...
+
+
+def _way(out: Exit | None) -> tuple[object, ...]:
+    return () if out is None else (out.kind, out.amount, out.period if out.kind == "atr" else 0)
+
+
+def _words(out: Exit | None) -> str:
+    return "none" if out is None else out.words
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
     """One row a bar. `p` is the probability that the bracket of an event at that bar earns something, NaN where there
@@ -299,6 +322,19 @@ class Confirmation:
         if now.sha256 != of["sha256"]:
             return f"{self.called} learned to judge {of['called']}, and the strategy asks {now.called} now: learn anew"
         return ""
+
+    def misfit(self, setup: Exits) -> str:
+        """Why its odds are not those of trades with these ways out; '' where they are. What it learned to be out of
+        after so many bars may be held for as long as is wanted only where hardly anything lasted that long."""
+        mine, bars = (self.bracket.stop, self.bracket.target, None), self.bracket.horizon
+        theirs = setup.stop, setup.target, setup.trail
+        pairs = zip(("stop", "target", "trailing stop"), mine, theirs, strict=True)
+        apart = [f"{name} {_words(new)}, not {_words(old)}" for name, old, new in pairs if _way(old) != _way(new)]
+        timed: float = self.said.get("timed_out", 1.0)
+        if setup.max_bars != bars and (setup.max_bars or timed > HARDLY):
+            new = f"{setup.max_bars} bars at most" if setup.max_bars else "as long as is wanted"
+            apart.append(f"held {new}, not {bars} bars at most (which ended {timed:.0%} of what it learned from)")
+        return f"{self.called} is a misfit: it learned with other ways out ({'; '.join(apart)})" if apart else ""
 
     def strategy(self) -> Any:
         """The strategy whose sides it judges, as it was set."""

@@ -124,7 +124,7 @@ def teach(
     """
     bracket = bracket or Bracket()
     of_model = _primary(strategy)
-    flat, won, lost = gathered(frames, strategy, bracket, tf)
+    flat, won, lost, held = gathered(frames, strategy, bracket, tf)
     _unseen(strategy, of_model, flat)
     if len(flat) < LEAST:
         raise DataError(
@@ -143,6 +143,7 @@ def teach(
     said = {
         "primary": {"strategy": name, "params": _params(strategy), "model": of_model and _told(of_model)},
         "bracket": bracket.to_dict(),
+        "timed_out": float((held >= bracket.horizon).mean()),
         "timeframe": tf,
         "market": flat.symbols[0],
         "reach": reach(strategy, bracket),
@@ -170,8 +171,9 @@ def teach(
 
 def gathered(
     frames: Mapping[str, pd.DataFrame], strategy: Strategy, bracket: Bracket, tf: str
-) -> tuple[Flat, Floats, Floats]:
-    """Every whole event with an answer of all symbols, as windows of one bar, and what target and stop would be.
+) -> tuple[Flat, Floats, Floats, Ints]:
+    """Every whole event with an answer of all symbols, as windows of one bar, what target and stop would be, and for
+    how many bars it was held.
     DataError for symbols of exchanges with other hours: one confirmation knows one calendar."""
     if len(hours := {instrument(symbol).calendar_code for symbol in frames}) != 1:
         raise DataError(f"symbols of one calendar are learned from together: got those of {', '.join(sorted(hours))}")
@@ -209,7 +211,8 @@ def gathered(
         label=Label("triple_barrier", horizon=bracket.horizon, cost_bps=bracket.cost_bps),
         timeframe=tf,
     )
-    return flat, joined(lambda e, mine: e.won[mine]), joined(lambda e, mine: e.lost[mine])
+    won, lost = joined(lambda e, mine: e.won[mine]), joined(lambda e, mine: e.lost[mine])
+    return flat, won, lost, joined(lambda e, mine: e.end[mine] - e.rows[mine])
 
 
 def _one(

@@ -240,9 +240,9 @@ def test_answers_dealt_at_random_arm_nothing(monkeypatch: pytest.MonkeyPatch) ->
     real, chance = confirming.gathered, np.random.default_rng(0)
 
     def dealt(*given: Any) -> Any:
-        flat, won, lost = real(*given)
+        flat, *rest = real(*given)
         order = chance.permutation(len(flat))
-        return dataclasses.replace(flat, y=flat.y[order], ret=flat.ret[order]), won, lost
+        return dataclasses.replace(flat, y=flat.y[order], ret=flat.ret[order]), *rest
 
     monkeypatch.setattr(confirming, "gathered", dealt)
 
@@ -253,11 +253,11 @@ def test_nothing_learned_depends_on_what_is_judged(monkeypatch: pytest.MonkeyPat
     real = confirming.gathered
 
     def turned(*given: Any) -> Any:
-        flat, won, lost = real(*given)
+        flat, *rest = real(*given)
         *_, test = inner(flat, np.arange(len(flat)), confirming.SHARES)
         y, ret, X = flat.y.copy(), flat.ret.copy(), flat.X.copy()
         y[test], ret[test], X[test] = 1 - y[test], -ret[test], 9.0
-        return dataclasses.replace(flat, y=y, ret=ret, X=X), won, lost
+        return dataclasses.replace(flat, y=y, ret=ret, X=X), *rest
 
     monkeypatch.setattr(confirming, "gathered", turned)
     other = teach(frames(), NAME, strategy(), "1h", PLANTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backtest.setup import Exit, Setup
+from backtest.wishes import judged_wants, misfit
 from domain.candles import expected, frame, resample, timeframe
 from domain.instruments import instrument
 from domain.models import use_shelf
@@ -251,3 +254,32 @@ def test_filters_are_looked_through_without_the_trees() -> None:
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert out.stdout.strip() == "[]"
+
+
+WAYS_OUT = Setup(stop=Exit("pct", 1.0), target=Exit("pct", 1.5), max_bars=20)
+
+
+@pytest.mark.parametrize(
+    ("exits", "timed", "said"),
+    [
+        ({}, 0.6, ""),
+        ({"max_bars": 0}, 0.05, ""),
+        ({"max_bars": 0}, 0.6, "held as long as is wanted, not 20 bars at most (which ended 60% of what"),
+        ({"max_bars": 10}, 0.0, "held 10 bars at most, not 20 bars at most"),
+        ({"stop": Exit("pct", 1.1)}, 0.0, "stop 1.1 %, not 1 %"),
+        ({"target": None}, 0.0, "target none, not 1.5 %"),
+        ({"trail": Exit("atr", 2.0)}, 0.0, "trailing stop 2 ATR"),
+    ],
+)
+def test_beside_other_ways_out_than_it_learned_with_it_is_a_misfit_and_lets_nothing_in(
+    folder: Path, exits: dict[str, Any], timed: float, said: str
+) -> None:
+    saved(folder, timed_out=timed)
+    setup = replace(WAYS_OUT, filters=(asking(),), **exits)
+
+    [word] = judged_wants(setup, {"PLANT003USDT": (CANDLES, WANTED)})["PLANT003USDT"][1]
+
+    assert said in misfit(setup)
+    assert bool(said) == ("is a misfit: it learned with other ways out" in misfit(setup))
+    assert bool(word.passes.any()) == (not said)
+    assert said in word.why(-1)

@@ -36,9 +36,8 @@ from domain.instruments import KNOWN
 from domain.orders import UNCERTAIN, OrderRequest, OrderType, Purpose, Status
 from filters.regime import Regime
 from filters.volume import Volume
+from tests.campaigns.soak_audit import Auditor, Money, World
 from tests.campaigns.soak_seen import Seen, measured, told
-from tests.faults import truth
-from tests.faults.bounds import Bounds, twice
 from tests.faults.broker import Chance, FaultyBroker
 from tests.faults.market import BadFeed, Walks
 from tests.faults.points import Died
@@ -116,7 +115,8 @@ class Soak:
         self.chance, self.seen, self.line = random.Random(seed), Seen(begins), Line()
         self.begins, self.ends, self.symbols = begins, begins + lasts, tuple(symbols)
         self.clock = ManualClock(begins)
-        self.walks = Walks(self.symbols, begins - HISTORY, self.ends, seed)
+        market = (self.symbols, begins - HISTORY, self.ends, seed)
+        self.walks = Walks(*market)
         self.feed = BadFeed(self.clock, self.walks, self.chance, met=self.seen.met)
         self.faults = Chance(self.chance, dict(RATES), met=self.seen.met)
         self.desk = PaperDesk(
@@ -130,12 +130,19 @@ class Soak:
         self.data = folder / "data"
         self.ledger = self.data / f"ledger-{self.desk.place_of.name}.db"
         self.broker = self.data / f"broker-{self.desk.place_of.name}.db"
+        self._auditor = Auditor(World(self.ledger, self.broker, *market, CASH))
         self._naked: dict[str, datetime] = {}
         self._lived = Counter[datetime]()
         self._looked = False
 
     async def run(self, progress: bool = False, audited: Callable[[], None] = lambda: None) -> Seen:
         """All of it; what was seen. `audited` is called whenever everything was compared."""
+        try:
+            return await self._run(progress, audited)
+        finally:
+            self._auditor.close()
+
+    async def _run(self, progress: bool, audited: Callable[[], None]) -> Seen:
         await self._begin()
         was_open, audit_at, hour = False, None, self.begins
         while self.clock.now() < self.ends:
@@ -317,45 +324,19 @@ class Soak:
         for seconds in CALMS_DOWN:
             self.clock.advance(seconds=seconds)
             await self._turn()
-            if seconds > 1 and not (wrong := [*self._settled(), *await self._money()]):
+            if seconds > 1 and not (wrong := await self._quiet()):
                 break
-        broker = truth.Broker.read(self.broker)
-        bounds = Bounds(self.walks.last)
-        wrong += [*bounds.broken(self.ledger), *twice(broker.orders, self.ledger), *self.desk.problems()]
-        self.seen.problems += [f"{self.clock.now()}: {said}" for said in wrong]
-        self.seen.closest = bounds.closest
-        self._count(bounds.entries, len(broker.orders), len(broker.fills))
+        found = self._auditor.everything()
+        self.seen.problems += [f"{self.clock.now()}: {said}" for said in (*wrong, *found.wrong)]
+        self.seen.closest, self.seen.counts = found.closest, found.counts
+        self.seen.statuses, self.seen.done = found.statuses, found.done
         self.feed.sound, self.faults.rates = False, dict(RATES)
 
-    def _settled(self) -> list[str]:
-        broker, book, now = truth.Broker.read(self.broker), truth.Book.read(self.ledger), self.clock.now()
-        quotes = {s: self.walks.quote(s, now) for s in self.symbols}
-        books = {s: (q.bid or q.last, q.ask or q.last) for s, q in quotes.items()}
-        return [*truth.always(broker, book), *truth.settled(broker, book, books)]
-
-    async def _money(self) -> list[str]:
-        """Cash, fees and positions: the ledger's fold, the broker's word, and the plain sum over every fill."""
-        folded = self.desk.reader.account("main")
-        [told] = await self.desk.broker.accounts()
-        broker = truth.Broker.read(self.broker)
-        fills = [heard.fill for heard in self.desk.reader.fills(most=1_000_000)]
-        fees, paid = sum((f.fee for f in fills), D(0)), sum((D(f["fee"]) for f in broker.fills), D(0))
-        cash = CASH + sum((fill.cash for fill in fills), D(0))
+    async def _quiet(self) -> list[str]:
+        folded, [there] = self.desk.reader.account("main"), await self.desk.broker.accounts()
         held = {symbol: position.quantity for symbol, position in self.desk.reader.positions("main").items()}
-        wrong = []
-        if folded is None or not folded.cash == cash == told.cash:
-            wrong.append(f"cash: {folded and folded.cash} in the ledger, {cash} by its fills, {told.cash} there")
-        if held != dict(told.positions):
-            wrong.append(f"positions: {held} in the ledger, {dict(told.positions)} at the broker")
-        if fees != paid or len(fills) != len(broker.fills):
-            wrong.append(f"fees: {fees} in {len(fills)} fills of the ledger, {paid} in {len(broker.fills)} there")
-        return wrong
-
-    def _count(self, entries: int, orders: int, fills: int) -> None:
-        with closing(sqlite3.connect(self.ledger)) as db:
-            self.seen.statuses = Counter(dict(db.execute("SELECT status, COUNT(*) FROM orders GROUP BY status")))
-            self.seen.done = Counter(dict(db.execute("SELECT done, COUNT(*) FROM bar_decision GROUP BY done")))
-        self.seen.counts = {"entries sent": entries, "orders at the broker": orders, "fills": fills}
+        money = Money(folded.cash if folded else None, there.cash, held, dict(there.positions))
+        return self._auditor.quiet(self.clock.now(), money)
 
     def _measure(self, progress: bool) -> None:
         self.seen.hours.append(last := measured(self.clock.now(), self.data, self.ledger, self.broker))
