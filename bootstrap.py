@@ -1,9 +1,15 @@
 """Put the parts together: settings, the desk of market data, the people's database, the server.
 
 streamlit run streamlit_dashboard.py     opens `lifespan` once a server, `people()` and `start()` on first use
+python -m bootstrap --check              the doctor (`upkeep/doctor.py`): what is missing, and how to get it
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":  # before anything is imported that may be missing
+    from upkeep.__main__ import checked
+
+    raise SystemExit(checked())
 
 import asyncio
 import contextlib
@@ -43,6 +49,7 @@ from domain.quotes import Quote
 from etrade.session import EtradeSession
 from performance_utils import Desk, bridge
 from trading_bot import Engine, Parts
+from upkeep import daily, presence
 
 T = TypeVar("T")
 
@@ -104,6 +111,7 @@ def start() -> Desk:
     global _started
     with _starting:
         if _started is None:
+            presence.enter(settings_file.load().data_dir)
             _started = _open_desk()
             performance_utils.use_desk(_started)
         return _started
@@ -224,6 +232,8 @@ def run_beside(here: Desk | None) -> None:
         _beside.append(Beside("engine", functools.partial(_run_engine, here)))
     if here.settings.notifier == "auto":
         _beside.append(Beside("notifier", functools.partial(_tell_people, here)))
+    if here.settings.backup_daily is not None:
+        _beside.append(Beside("backup", functools.partial(daily.run, here.settings)))
 
 
 async def _run_engine(here: Desk, stop: asyncio.Event) -> None:
@@ -286,6 +296,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """Around the server's life: open the desk before the first visitor, then move what was imported out of the
     garbage collector's sight, since Streamlit forces a full collection after every rerun."""
     logs.setup(settings_file.load(), "dashboard")
+    presence.enter(settings_file.load().data_dir)  # before any of its databases is opened
     for doubt in settings_file.doubts():
         log.warning(doubt)
     if said := door.check(door.Door.of(st.get_option, reached_by()[0]), accounts=accounts().any()):

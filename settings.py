@@ -30,7 +30,7 @@ from domain.instruments import instrument
 from kept_keys import KEEPABLE, kept_in
 
 WRONG = "wrong settings (see .env.example): "
-_OURS = re.compile(r"(ETRADE|SMTP|EMAIL|TWILIO|SMS|WHATSAPP|SLACK|WEBHOOK|PAPER|SIMULATED|DATA|MODELS|FETCH)_")
+_OURS = re.compile(r"(ETRADE|SMTP|EMAIL|TWILIO|SMS|WHATSAPP|SLACK|WEBHOOK|PAPER|SIMULATED|DATA|MODELS|FETCH|BACKUP)_")
 _log = logging.getLogger("desk")
 
 
@@ -95,10 +95,14 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     models_dir: Path = Path("models")
+    backup_dir: Path = Path("backups")
+    backup_daily: int | None = Field(None, ge=0, le=23)
+    backup_keep: int = Field(14, ge=1, le=3650)
     data_source: str = "simulated"
     watchlist: Annotated[tuple[str, ...], NoDecode] = ("AAPL", "NVDA", "MSFT", "SPY", "TSLA", "BTCUSDT")
     simulated_clock: Literal["shifted", "real"] = "shifted"
     simulated_start: str = ""
+    demo_speed: float = Field(1.0, ge=1, le=120)
     candles_url: str = ""
     fetch_timeout_s: float = Field(20.0, gt=0, le=300)
     fetch_at_once: int = Field(32, ge=1, le=256)
@@ -209,7 +213,14 @@ class Settings(BaseSettings):
         return _list(value)
 
     @field_validator(
-        "smtp_port", "smtp_security", "etrade_environment", "stream_batch", "stream_pause_s", mode="before"
+        "smtp_port",
+        "smtp_security",
+        "etrade_environment",
+        "stream_batch",
+        "stream_pause_s",
+        "backup_daily",
+        "backup_keep",
+        mode="before",
     )
     @classmethod
     def _unsaid(cls, value: object, info: ValidationInfo) -> object:
@@ -323,10 +334,39 @@ def load(**overrides: object) -> Settings:
         return plain
 
 
+def roughly() -> Settings:
+    """Settings in which each wrong one stands at its default: for the doctor, who looks on whatever is wrong."""
+    values: dict[str, Any] = {}
+    try:
+        for _ in Settings.model_fields:
+            try:
+                return Settings(**values)
+            except ValidationError as error:
+                named = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+                defaults = {
+                    one: field.default
+                    for name, field in Settings.model_fields.items()
+                    for one in {name, *(spelled.lower() for spelled in _spellings(name))} & named
+                }
+                if not defaults.keys() - values.keys():
+                    break
+                values |= defaults
+    except (OSError, UnicodeDecodeError):
+        pass
+    return Settings.model_construct()
+
+
 def over(kept: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
     """The settings with these kept ones under what the environment and `.env` say; SettingsError as `load`."""
     told = said()
     return _made({**{name: kept[name] for name in KEEPABLE if name in kept and name not in told}, **(overrides or {})})
+
+
+def without_ours(**only: str) -> dict[str, str]:
+    """The environment for a program that shall see none of our settings but these (by their names in lower case)."""
+    ours = {one for name in Settings.model_fields for one in _spellings(name)}
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    return {**kept, **{name.upper(): value for name, value in only.items()}}
 
 
 def kept_problem() -> str:

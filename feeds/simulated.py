@@ -22,6 +22,7 @@ from domain.clock import Clock
 from domain.errors import SettingsError, UnknownName
 from domain.instruments import KNOWN, Instrument
 from domain.quotes import Bar, Quote
+from feeds import _demo_day as demos
 from feeds import _simulated_clock as clocks
 from feeds._simulated_prices import MINUTE, Bars, Tape, tape
 from feeds._simulated_walks import CHARACTERS, Chance, Floats, key
@@ -52,8 +53,11 @@ class SimulatedFeed:
     limits = "Made-up prices from 2010 on, in every timeframe, without delay: nothing here is real."
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._moved = _moved_clock(settings, clock)
+        self._demo = demos.of(settings, clock)
+        self._moved = None if self._demo else _moved_clock(settings, clock)
         self.clock: Clock = self._moved or clock
+        if self._demo:
+            self.clock, self.label, self.poll_s = self._demo.clock, demos.LABEL, demos.POLL_S
 
     @property
     def shift(self) -> timedelta:
@@ -63,7 +67,7 @@ class SimulatedFeed:
     @property
     def clock_note(self) -> str:
         """One sentence for the page; empty on real time."""
-        return clocks.note(self.clock.now(), self.shift)
+        return self._demo.note if self._demo else clocks.note(self.clock.now(), self.shift)
 
     def skip_to_open(self) -> datetime:
         """Jump forward to the next 10:30 New York of a session, on a person's wish; gives the new time.
@@ -71,12 +75,14 @@ class SimulatedFeed:
         Other processes follow within a second. SettingsError where the clock is real.
         """
         if self._moved is None:
+            if self._demo:
+                raise SettingsError("the clock of a demo cannot skip: it runs through its day by itself")
             raise SettingsError("SIMULATED_CLOCK is real, so it cannot skip: set SIMULATED_CLOCK=shifted")
         return self._moved.skip_to_open()
 
     async def candles(self, instrument: Instrument, tf: Timeframe, start: datetime, end: datetime) -> pd.DataFrame:
         """See `feeds.base.Feed`: sound by construction. A year of 1m bars takes some 50 ms."""
-        prices = _tape(instrument)
+        prices = self._tape(instrument)
         now = self.clock.now()
         lo, hi = _nanos(start), _nanos(min(end, now))
         bars = _days(prices, lo, hi, now) if tf.daily else _finer(prices, tf, lo, hi, now)
@@ -88,11 +94,16 @@ class SimulatedFeed:
         now = self.clock.now().replace(microsecond=0)
         asked = [KNOWN[i.symbol] for i in instruments if i.symbol in CHARACTERS]
         places = {i.calendar_code: _place(i.calendar, _nanos(now)) for i in asked}
-        found = (_quote(i, now, *places[i.calendar_code]) for i in asked)
+        found = (_quote(i, self._tape(i), now, *places[i.calendar_code]) for i in asked)
         return {quote.symbol: quote for quote in found if quote is not None}
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+    def _tape(self, instrument: Instrument) -> Tape:
+        if instrument.symbol not in CHARACTERS:
+            raise UnknownName.of("simulated instrument", instrument.symbol, CHARACTERS)
+        return (self._demo.tape(instrument.symbol) if self._demo else None) or tape(instrument.symbol)
 
 
 def _moved_clock(settings: Settings, base: Clock) -> clocks.SimulatedClock | None:
@@ -101,12 +112,6 @@ def _moved_clock(settings: Settings, base: Clock) -> clocks.SimulatedClock | Non
     if settings.simulated_clock == "real":
         return None
     return clocks.SimulatedClock(base, settings.data_dir / "simulated-clock.json")
-
-
-def _tape(instrument: Instrument) -> Tape:
-    if instrument.symbol not in CHARACTERS:
-        raise UnknownName.of("simulated instrument", instrument.symbol, CHARACTERS)
-    return tape(instrument.symbol)
 
 
 def _nanos(moment: datetime) -> int:
@@ -137,7 +142,7 @@ def _finer(prices: Tape, tf: Timeframe, lo: int, hi: int, now: datetime) -> pd.D
 def _gathered(prices: Tape, first: int, stop: int) -> Bars:
     if stop - first > _FEW:
         return prices.minutes(first, stop)
-    kept: list[Bars] = [_session(prices.symbol, number).bars for number in range(first, stop)]
+    kept: list[Bars] = [_session(prices, number).bars for number in range(first, stop)]
     if len(kept) == 1:
         return kept[0]
     return Bars(*(np.concatenate([getattr(b, name) for b in kept]) for name in Bars.__slots__))
@@ -176,15 +181,15 @@ class _Steps:
 
 
 @functools.lru_cache(maxsize=160)
-def _session(symbol: str, number: int) -> _Session:
-    bars = tape(symbol).minutes(number, number + 1)
+def _session(prices: Tape, number: int) -> _Session:
+    bars = prices.minutes(number, number + 1)
     return _Session(bars, np.cumsum(bars.volume))
 
 
 @functools.lru_cache(maxsize=160)
-def _steps(symbol: str, number: int, row: int) -> _Steps:
+def _steps(tape: Tape, number: int, row: int) -> _Steps:
     """From the minute's open over its high and low, in either order, to its close at second 59."""
-    bars, per_unit = _session(symbol, number).bars, tape(symbol).volume_steps
+    bars, per_unit, symbol = _session(tape, number).bars, tape.volume_steps, tape.symbol
     begin, high, low, end = (int(prices[row]) for prices in (bars.open, bars.high, bars.low, bars.close))
     draws = Chance(bars.times[row] // _SECOND + np.arange(60)).uniform(key(symbol, "second")).tolist()
     extremes = (low, high) if draws[0] < (0.75 if end >= begin else 0.25) else (high, low)
@@ -208,27 +213,26 @@ def _place(market: TradingCalendar, now: int) -> tuple[int, bool]:
     return int(at[0]), bool(phase[0] == _REGULAR)
 
 
-def _quote(instrument: Instrument, now: datetime, number: int, regular: bool) -> Quote | None:
-    symbol, prices = instrument.symbol, tape(instrument.symbol)
+def _quote(instrument: Instrument, prices: Tape, now: datetime, number: int, regular: bool) -> Quote | None:
     if not prices.first <= number < prices.stop:
         return None
-    nanos, day = _nanos(now), _session(symbol, number)
+    nanos, day = _nanos(now), _session(prices, number)
     row = int(np.searchsorted(day.bars.times, nanos, side="right")) - 1
     if row >= 0 and nanos < day.bars.times[row] + MINUTE:
-        return _forming(instrument, now, number, row, regular)
+        return _forming(instrument, prices, now, number, row, regular)
     if row < 0:  # nobody has traded yet today
         if number == prices.first:
             return None
-        bars, volume = _session(symbol, number - 1).bars, 0.0
+        bars, volume = _session(prices, number - 1).bars, 0.0
     else:
         bars, volume = day.bars, float(day.traded[row])
     traded_at = datetime.fromtimestamp((int(bars.times[row]) + MINUTE) // _SECOND - 1, tz=UTC)
-    return _dressed(instrument, number, int(bars.close[row]), traded_at, volume, regular, None)
+    return _dressed(instrument, prices, number, int(bars.close[row]), traded_at, volume, regular, None)
 
 
-def _forming(instrument: Instrument, now: datetime, number: int, row: int, regular: bool) -> Quote:
-    day, steps = _session(instrument.symbol, number), _steps(instrument.symbol, number, row)
-    at, unit = now.second, tape(instrument.symbol).ticks_per_unit
+def _forming(instrument: Instrument, prices: Tape, now: datetime, number: int, row: int, regular: bool) -> Quote:
+    day, steps = _session(prices, number), _steps(prices, number, row)
+    at, unit = now.second, prices.ticks_per_unit
     minute = Bar(
         time=now.replace(second=0),
         open=steps.last[0] / unit,
@@ -238,11 +242,12 @@ def _forming(instrument: Instrument, now: datetime, number: int, row: int, regul
         volume=steps.volume[at],
     )
     before = float(day.traded[row - 1]) if row else 0.0
-    return _dressed(instrument, number, steps.last[at], now, before + minute.volume, regular, minute)
+    return _dressed(instrument, prices, number, steps.last[at], now, before + minute.volume, regular, minute)
 
 
 def _dressed(
     instrument: Instrument,
+    prices: Tape,
     number: int,
     last: int,
     time: datetime,
@@ -251,7 +256,7 @@ def _dressed(
     minute: Bar | None,
 ) -> Quote:
     """A quote around a last price in ticks; that trade took the ask or hit the bid, by turns."""
-    prices, places = tape(instrument.symbol), -instrument.decimals
+    places = -instrument.decimals
     width = max(1, round(last * prices.character.volatility * _SPREAD_OF_VOLATILITY)) * (1 if regular else 3)
     bid = last if time.second % 2 else max(1, last - width)
     previous = prices.previous_close(number)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import dialogs, forms, moved_lines, panels, ticket
+from ui import dialogs, forms, guide, moved_lines, panels, ticket
 from ui.components import live_chart
 from ui.session import open_page
 
@@ -12,6 +12,7 @@ symbol = forms.watch_strip(app)
 if not symbol:
     panels.nothing_watched(app)
     st.stop()
+guide.strip(app, symbol)
 chart, order = ticket.beside_the_chart(app)
 with chart:
     query = {"symbol": symbol, **forms.chart_controls(app)}
