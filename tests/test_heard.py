@@ -118,7 +118,7 @@ def test_another_streamlit_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, owner: type, name: str
 ) -> None:
     for each, method, _ in heard._METHODS:
-        monkeypatch.setattr(each, method, getattr(each, method).__wrapped__)
+        monkeypatch.setattr(each, method, getattr(getattr(each, method), "__wrapped__", getattr(each, method)))
     monkeypatch.setattr(owner, name, lambda *something_else: None)
 
     assert not heard.install()

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from domain.candles import nanos
 from domain.instruments import instrument
 from ui import backtest_charts as look
-from ui import palettes
+from ui import palettes, theme
 from ui.views import View, axis_times, axis_zone
 from ui.wording import zone_name
 
@@ -65,8 +65,8 @@ def _candles(shown: pd.DataFrame, names: list[str], colours: palettes.Palette) -
         "name": "price",
         "x": names,
         **{name: shown[name].to_numpy() for name in ("open", "high", "low", "close")},
-        "increasing": {"line": {"color": colours.up, "width": 1}, "fillcolor": palettes.faded(colours.up, 0.55)},
-        "decreasing": {"line": {"color": colours.down, "width": 1}, "fillcolor": palettes.faded(colours.down, 0.55)},
+        "increasing": {"line": {"color": colours.up, "width": 1.2}, "fillcolor": palettes.HOLLOW},
+        "decreasing": {"line": {"color": colours.down, "width": 1.2}, "fillcolor": colours.down},
         "showlegend": False,
         "hoverlabel": {"split": False},
     }
@@ -90,8 +90,10 @@ def _trade_marks(
     entries = _beside_the_bar(shown, into, long)
     return [
         *_ties(own, names, into, out, entered & left, won, colours),
-        _points("long entry ▲", "triangle-up", names, into, entries, said, entered & long, strong, look.GAIN),
-        _points("short entry ▼", "triangle-down", names, into, entries, said, entered & ~long, strong, "#c084fc"),
+        _points("long entry ▲", "triangle-up", names, into, entries, said, entered & long, strong, palettes.LINES[0]),
+        _points(
+            "short entry ▼", "triangle-down", names, into, entries, said, entered & ~long, strong, palettes.LINES[1]
+        ),
         _points(
             "exit, won ●", "circle", names, out, own["exit"].to_numpy(np.float64), said, left & won, strong, colours.up
         ),
@@ -134,7 +136,7 @@ def _points(
             "symbol": symbol,
             "color": colour,
             "size": np.where(strong[rows], 17, 11),
-            "line": {"width": np.where(strong[rows], 2.5, 1), "color": "#ffffff"},
+            "line": {"width": np.where(strong[rows], 2.5, 1), "color": theme.value("text")},
         },
     }
 

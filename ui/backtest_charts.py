@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from ui import palettes
+from ui import palettes, theme
 
 if TYPE_CHECKING:
     from research.study import Run, Study, Surface
@@ -23,10 +23,10 @@ Floats = npt.NDArray[np.float64]
 Drawn = dict[str, Any]
 MOST_POINTS = 2_000  # of a line; a screen has fewer columns
 MOST_WRITTEN = 240  # cells of a surface that still hold their number
-GAIN, LOSS = "#3d8bff", "#ff9a3c"
+GAIN, LOSS = palettes.GAIN, palettes.LOSS
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DIVERGING = [[0.0, LOSS], [0.5, "#16223a"], [1.0, GAIN]]
+_DIVERGING = [[0.0, theme.value("heat-loss")], [0.5, theme.value("heat-even")], [1.0, theme.value("heat-gain")]]
 SIMULATED = "SIMULATED"
 LEGEND: Drawn = {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "font": {"size": 11}}
 
@@ -102,7 +102,11 @@ def _switch() -> Drawn:
         for label, kind in (("Linear", "linear"), ("Log", "log"))
     ]
     place = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "direction": "right", "type": "buttons"}
-    look = {"bgcolor": "#111b2e", "bordercolor": "#24324c", "font": {"color": palettes.TEXT, "size": 11}}
+    look = {
+        "bgcolor": theme.value("surface"),
+        "bordercolor": theme.value("edge"),
+        "font": {"color": palettes.TEXT, "size": 11},
+    }
     return {"updatemenus": [{"buttons": buttons, **place, **look, "pad": {"b": 4}}]}
 
 
@@ -125,7 +129,7 @@ def monthly(run: Run, mark: str = "") -> go.Figure:
         "y": [str(year) for year in table.index],
         "text": [["" if not np.isfinite(v) else f"{v:+.1f}".replace("-", "−") for v in row] for row in values],
         "texttemplate": "%{text}",
-        "textfont": {"size": 11, "color": "#ffffff"},
+        "textfont": {"size": 11, "color": theme.value("heat-text")},
         "colorscale": _DIVERGING,
         "zmin": -most,
         "zmax": most,
@@ -189,7 +193,7 @@ def fan(run: Run, mark: str = "") -> go.Figure:
     found = run.fan
     kept = thinned(found["p50"].to_numpy(np.float64), 600)
     days = found.index.to_numpy()[kept]
-    colour = palettes.LINES[1]
+    colour = palettes.LINES[6]
 
     def line(name: str, label: str, **more: Any) -> Drawn:
         values = found[name].to_numpy(np.float64)[kept].round(2)
@@ -268,7 +272,7 @@ def surface(found: Surface, mark: str = "") -> go.Figure:
 
 
 def _star(x: str, y: str) -> Drawn:
-    return {"x": x, "y": y, "text": "★", "showarrow": False, "font": {"size": 18, "color": "#ffffff"}}
+    return {"x": x, "y": y, "text": "★", "showarrow": False, "font": {"size": 18, "color": theme.value("heat-text")}}
 
 
 def costs(study: Study) -> go.Figure:
@@ -312,17 +316,20 @@ def framed(height: int, mark: str, notes: list[Drawn], **more: Any) -> Drawn:
     if mark:
         notes = [
             *notes,
-            {**watermark, "font": {"size": max(16, min(44, height // 8)), "color": "rgba(255,209,102,0.13)"}},
+            {
+                **watermark,
+                "font": {"size": max(16, min(44, height // 8)), "color": palettes.faded(palettes.SEAL, 0.14)},
+            },
         ]
     return {
         "template": "none",
         "height": height,
         "paper_bgcolor": palettes.GROUND,
         "plot_bgcolor": palettes.GROUND,
-        "font": {"color": palettes.TEXT, "family": "Inter, 'Segoe UI', system-ui, sans-serif", "size": 12},
+        "font": {"color": palettes.TEXT, "family": theme.FONT, "size": 12},
         "hoverlabel": {
-            "bgcolor": "#111b2e",
-            "bordercolor": "#24324c",
+            "bgcolor": theme.value("tip"),
+            "bordercolor": theme.value("edge"),
             "font": {"color": palettes.TEXT, "size": 12},
             "align": "left",
         },

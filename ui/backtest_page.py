@@ -403,14 +403,14 @@ def _compare(found: list[Job]) -> None:
 
 _STYLE = """<style>
 [class*="st-key-bt_card_"] { border-left-width: 6px; }
-[class*="st-key-bt_card_fail"] { border-left-color: #ff9a3c; }
-[class*="st-key-bt_card_weak"] { border-left-color: #ffd166; border-left-style: dashed; }
-[class*="st-key-bt_card_worth"] { border-left-color: #3d8bff; border-left-style: double; }
+[class*="st-key-bt_card_fail"] { border-left-color: var(--desk-bad); }
+[class*="st-key-bt_card_weak"] { border-left-color: var(--desk-warn); border-left-style: dashed; }
+[class*="st-key-bt_card_worth"] { border-left-color: var(--desk-info); border-left-style: double; }
 [class*="st-key-bt_card_"] h2 { padding: 0; font-size: 1.55rem; overflow-wrap: anywhere; }
-[class*="st-key-bt_card_fail"] h2 { color: #ffb066; }
-[class*="st-key-bt_card_weak"] h2 { color: #ffd166; }
-[class*="st-key-bt_card_worth"] h2 { color: #7db4ff; }
-[class*="st-key-bt_row_"] { border-bottom: 1px solid #24324c; padding-bottom: .3rem; }
+[class*="st-key-bt_card_fail"] h2 { color: var(--desk-bad); }
+[class*="st-key-bt_card_weak"] h2 { color: var(--desk-warn); }
+[class*="st-key-bt_card_worth"] h2 { color: var(--desk-info); }
+[class*="st-key-bt_row_"] { border-bottom: 1px solid var(--desk-line); padding-bottom: .3rem; }
 [class*="st-key-bt_wide_"] { overflow-x: auto; }
 [class*="st-key-bt_wide_"] > * { min-width: 560px; }
 [class*="st-key-bt_row_"] > :first-child { flex: 1 1 260px; }

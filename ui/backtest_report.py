@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from ui import backtest_candles as candle_charts
 from ui import backtest_charts as charts
 from ui import backtest_tables as tables
-from ui import palettes, wording
+from ui import palettes, theme, wording
 
 if TYPE_CHECKING:
     from research.study import Run, Study
@@ -48,7 +48,9 @@ def html(study: Study, *, palette: str = palettes.DEFAULT, zone: str = "America/
         _list(f"{run.label} {tables.costs_said(run)}" for run in study.runs),
         _how(study),
     ]
-    return _PAGE.format(title=escape(title), style=_STYLE, plotly=get_plotlyjs(), body="\n".join(body), draw=_DRAW)
+    return _PAGE.format(
+        title=escape(title), style=theme.plain(_STYLE, "dark"), plotly=get_plotlyjs(), body="\n".join(body), draw=_DRAW
+    )
 
 
 def _banner(study: Study) -> str:
@@ -162,19 +164,22 @@ for (const place of document.querySelectorAll('.figure')) {
 }
 """
 _STYLE = """
-body { background: #0b1220; color: #e6edf7; font: 15px/1.5 Inter, 'Segoe UI', system-ui, sans-serif;
+body { background: var(--desk-ground); color: var(--desk-text); font: 15px/1.5 Inter, 'Segoe UI', system-ui, sans-serif;
        max-width: 1200px; margin: 0 auto; padding: 16px; }
-h1 { font-size: 1.4rem; } h2 { margin-top: 2.2rem; border-top: 1px solid #24324c; padding-top: 1rem; }
-.small, .small li { color: #8494ab; font-size: .85rem; }
-.simulated { border: 3px dashed #ffd166; color: #ffd166; font-size: 2rem; font-weight: 800; text-align: center; }
+h1 { font-size: 1.4rem; } h2 { margin-top: 2.2rem; border-top: 1px solid var(--desk-line); padding-top: 1rem; }
+.small, .small li { color: var(--desk-muted); font-size: .85rem; }
+.simulated { border: 3px dashed var(--desk-simulated); color: var(--desk-simulated); font-size: 2rem; font-weight: 800;
+  text-align: center; }
 .simulated small { display: block; font-size: 1rem; font-weight: 400; }
-.answer { font-size: 1.2rem; border-left: 4px solid #4f8cff; padding-left: .8rem; }
+.answer { font-size: 1.2rem; border-left: 4px solid var(--desk-accent); padding-left: .8rem; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; }
-.card { flex: 1 1 240px; border: 1px solid #24324c; border-left-width: 6px; border-radius: 8px; padding: 10px 14px; }
-.card.fail { border-left-color: #ff9a3c; } .card.weak { border-left: 6px dashed #ffd166; }
-.card.worth { border-left: 6px double #3d8bff; } .word { font-size: 1.5rem; font-weight: 700; margin: .2rem 0; }
+.card { flex: 1 1 240px; border: 1px solid var(--desk-line); border-left-width: 6px; border-radius: 8px;
+  padding: 10px 14px; }
+.card.fail { border-left-color: var(--desk-bad); } .card.weak { border-left: 6px dashed var(--desk-warn); }
+.card.worth { border-left: 6px double var(--desk-info); }
+.word { font-size: 1.5rem; font-weight: 700; margin: .2rem 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 10px; text-align: right; border-bottom: 1px solid #24324c; white-space: nowrap; }
+th, td { padding: 3px 10px; text-align: right; border-bottom: 1px solid var(--desk-line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } summary { cursor: pointer; margin: .6rem 0; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """

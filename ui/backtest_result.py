@@ -19,6 +19,7 @@ from ui import backtest_report as report
 from ui import backtest_tables as tables
 from ui import wording
 from ui.adopting import adopt_button
+from ui.components import steady_figure
 from ui.session import Open
 
 CHART = {"displayModeBar": False, "scrollZoom": False}
@@ -46,7 +47,9 @@ def show(app: Open, key: str, study: Study) -> None:
     _one_run(app, key, study)
     _surface(key, study)
     st.subheader("What trading cost")
-    _plot(_built(f"{key}-costs", lambda: charts.costs(study)), f"bt_costs_{key}")
+    _plot(
+        _built(f"{key}-costs", lambda: charts.costs(study)), f"bt_costs_{key}", "Fees, spread and slippage of each run"
+    )
     for run in study.runs:
         st.caption(f"**{wording.plain(run.label)}** {wording.plain(tables.costs_said(run))}")
     st.subheader("Take it with you")
@@ -60,8 +63,8 @@ def _built(key: str, _make: Callable[[], go.Figure]) -> go.Figure:
     return _make()
 
 
-def _plot(figure: go.Figure, key: str, config: dict[str, Any] = CHART) -> None:
-    st.plotly_chart(figure, theme=None, key=key, config=config)
+def _plot(figure: go.Figure, key: str, label: str, config: dict[str, Any] = CHART) -> None:
+    steady_figure(figure, key=key, label=label, config=config)
 
 
 # What to think of it
@@ -159,7 +162,11 @@ def _equity(app: Open, key: str, study: Study) -> None:
     )
     log = scale == "Log"
     build = f"{key}-equity-{app.zone}-{log}"
-    _plot(_built(build, lambda: charts.equity(study, app.zone, log=log)), f"bt_equity_{key}")
+    _plot(
+        _built(build, lambda: charts.equity(study, app.zone, log=log)),
+        f"bt_equity_{key}",
+        "Equity and drawdown of each run over time",
+    )
 
 
 # One run
@@ -180,16 +187,24 @@ def _one_run(app: Open, key: str, study: Study) -> None:
     with months:
         st.subheader("Month by month, %")
         with st.container(key=f"bt_wide_{of}"):
-            _plot(_built(f"{of}-months", lambda: charts.monthly(run, mark)), f"bt_months_{of}")
+            _plot(_built(f"{of}-months", lambda: charts.monthly(run, mark)), f"bt_months_{of}", "Return of each month")
     with days:
         st.subheader("How the days ended")
-        _plot(_built(f"{of}-days", lambda: charts.histogram(run, mark)), f"bt_days_{of}")
+        _plot(
+            _built(f"{of}-days", lambda: charts.histogram(run, mark)),
+            f"bt_days_{of}",
+            "How often days ended with which return",
+        )
     st.subheader("The same days in another order")
     if run.fan.empty:
         st.info(wording.plain(run.fan_said or "Too few days to resample."), icon=":material/info:")
         return
     st.markdown(wording.plain(wording.sentence(run.fan_said)))
-    _plot(_built(f"{of}-fan", lambda: charts.fan(run, mark)), f"bt_fan_{of}")
+    _plot(
+        _built(f"{of}-fan", lambda: charts.fan(run, mark)),
+        f"bt_fan_{of}",
+        "Where the same days in another order would have ended",
+    )
 
 
 def _trades(app: Open, key: str, study: Study, run: Run) -> None:
@@ -210,7 +225,7 @@ def _trades(app: Open, key: str, study: Study, run: Run) -> None:
     build = f"{key}-candles-{symbol}-{first}-{count}-{app.palette}-{app.zone}-{chosen}"
     about = {"palette": app.palette, "zone": app.zone, "chosen": chosen}
     figure = _built(build, lambda: candle_charts.trades(study, run, symbol, first, count, **about))
-    _plot(figure, f"bt_candles_{key}", CANDLES)
+    _plot(figure, f"bt_candles_{key}", "Candles with the trades of this run; the table beneath lists them", CANDLES)
     if found.empty:
         return
     st.caption(
@@ -321,7 +336,11 @@ def _surface(key: str, study: Study) -> None:
     refused = f", {found.refused:,} refused by the strategy" if found.refused else ""
     st.caption(f"{wording.plain(found.objective)} of {found.tried:,} combinations{refused}. ★ is the best.")
     with st.container(key=f"bt_wide_surface_{key}"):
-        _plot(_built(f"{key}-surface", lambda: charts.surface(found, charts.mark_of(study))), f"bt_surface_{key}")
+        _plot(
+            _built(f"{key}-surface", lambda: charts.surface(found, charts.mark_of(study))),
+            f"bt_surface_{key}",
+            "The objective over two parameters",
+        )
     with st.expander("The best combinations"):
         st.dataframe(found.top, hide_index=True, key=f"bt_top_{key}")
 

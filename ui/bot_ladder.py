@@ -274,7 +274,7 @@ def demoting(one: Adoption, key: str) -> dict[str, str]:
 def style(app: Open) -> None:
     """Figures of even width; profits in the chosen colours."""
     colours = palettes.PALETTES[app.palette]
-    st.html(_STYLE.format(up=colours.up, down=colours.down))
+    st.html(_STYLE.format(up=colours.rising.css, down=colours.falling.css))
 
 
 def looks_on() -> None:

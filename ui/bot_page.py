@@ -9,6 +9,7 @@ import streamlit as st
 import bootstrap
 from desk.halt import halt_level
 from domain.calendars import Phase
+from domain.clock import speed_of
 from domain.commands import Kind
 from domain.errors import DeskError
 from domain.instruments import instrument
@@ -144,7 +145,7 @@ def standing_in_the_way(app: Open, found: list[Work]) -> list[tuple[str, str]]:
     trading = bootstrap.trading()
     reader, now = trading.reader, trading.clock.now()
     engine, said = reader.engine(), list[tuple[str, str]]()
-    words = engine_words(engine, now, reader.queued())
+    words = engine_words(engine, now, reader.queued(), speed_of(trading.clock))
     if words["state"] != "running":
         last = f" It was last heard {wording.hour(engine.beat, app.zone)}." if engine is not None else ""
         said.append(("error", f"No engine runs: bars that close now are missed, and are not traded afterwards.{last}"))

@@ -103,9 +103,8 @@ def trades(app: Open) -> None:
     if table.empty:
         st.info(NO_TRADE, icon=":material/swap_vert:")
         return
-    colours = palettes.PALETTES[app.palette]
     st.dataframe(
-        _painted(table, ["P/L"], colours),
+        _painted(table, ["P/L"], app.colours),
         hide_index=True,
         key="bot_trades",
         column_config=COLUMNS,
@@ -208,7 +207,7 @@ COLUMNS = {
 }
 
 
-def _painted(table: pd.DataFrame, columns: Sequence[str], colours: palettes.Palette) -> Any:
+def _painted(table: pd.DataFrame, columns: Sequence[str], colours: palettes.Worn) -> Any:
     """Profits in the chosen colours; arrow and sign say the same."""
 
     def colour(text: str) -> str:
@@ -284,7 +283,7 @@ def _today(app: Open, found: Sequence[Work], quotes: Mapping[str, Quote]) -> Non
         + [{"Symbol": symbol, "Today": wording.signed(part), "": bar(part, parts)} for symbol, part in parts.items()]
     )
     st.dataframe(
-        _painted(rows, ["Today", ""], palettes.PALETTES[app.palette]),
+        _painted(rows, ["Today", ""], app.colours),
         hide_index=True,
         key="bot_today",
         width=430,
@@ -313,7 +312,7 @@ def _days(app: Open, found: Sequence[Work]) -> None:
         said[name] = [wording.signed(value) if value is not None else "" for value in table[name]]
     right = {name: st.column_config.TextColumn(alignment="right", width=92) for name in columns}
     st.dataframe(
-        shaded(said, table, columns, palettes.PALETTES[app.palette]),
+        shaded(said, table, columns, app.colours),
         hide_index=True,
         key="bot_days",
         column_config={"Symbol": st.column_config.TextColumn(width=75, pinned=True), **right},
@@ -321,7 +320,7 @@ def _days(app: Open, found: Sequence[Work]) -> None:
     )
 
 
-def shaded(said: pd.DataFrame, values: pd.DataFrame, columns: Sequence[str], colours: palettes.Palette) -> Any:
+def shaded(said: pd.DataFrame, values: pd.DataFrame, columns: Sequence[str], colours: palettes.Worn) -> Any:
     """The table with the ground of each cell as strong as its profit is large; sums stay bare."""
     inner = values.iloc[1:][[name for name in columns if name != "Sum"]]
     largest = max((abs(value) for value in inner.to_numpy().ravel() if value is not None), default=ZERO)
@@ -337,7 +336,7 @@ def shaded(said: pd.DataFrame, values: pd.DataFrame, columns: Sequence[str], col
     return said.style.apply(ground, subset=list(columns))
 
 
-def _ground(value: Decimal | None, largest: Decimal, colours: palettes.Palette) -> str:
+def _ground(value: Decimal | None, largest: Decimal, colours: palettes.Worn) -> str:
     if not value:
         return ""
     colour = colours.up if value > 0 else colours.down

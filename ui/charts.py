@@ -18,7 +18,7 @@ import patterns
 from domain import candles as cd
 from domain.instruments import Instrument
 from domain.quotes import Bar
-from ui import palettes
+from ui import palettes, theme
 from ui.model_line import Said
 from ui.views import Study, Times, View, axis_times, axis_zone, visible
 
@@ -130,8 +130,8 @@ def _candles(drawn: pd.DataFrame, times: Times, colours: palettes.Palette, decim
         "name": "price",
         "x": times,
         **prices,
-        "increasing": {"line": {"color": colours.up, "width": 1}, "fillcolor": colours.up},
-        "decreasing": {"line": {"color": colours.down, "width": 1}, "fillcolor": colours.down},
+        "increasing": {"line": {"color": colours.up, "width": 1.2}, "fillcolor": palettes.HOLLOW},
+        "decreasing": {"line": {"color": colours.down, "width": 1.2}, "fillcolor": colours.down},
         "hoverinfo": "none",
         "showlegend": False,
         "whiskerwidth": 0,
@@ -170,7 +170,7 @@ def _said(said: Said, candles: pd.DataFrame, drawn: pd.DataFrame, times: Times, 
     rows = candles.index.get_indexer(drawn.index)
     out = []
     for at, (name, values) in enumerate(said.lines.items()):
-        line = _line(name, values[rows], times, axis, palettes.LINES[1] if not at else palettes.MUTED)
+        line = _line(name, values[rows], times, axis, palettes.LINES[6] if not at else palettes.MUTED)
         around = f"{wrap(said.lead + '…' + said.trail(name))}<extra></extra>".replace("…", "%{text}")
         hover = {"hoverinfo": "text", "hovertemplate": around, "text": list(said.verbs[rows])}
         line["line"] = {**line["line"], "dash": "dot" if at else "solid"}
@@ -241,7 +241,7 @@ def _layout(
         "template": "none",
         "paper_bgcolor": palettes.GROUND,
         "plot_bgcolor": palettes.GROUND,
-        "font": {"color": palettes.TEXT, "family": "Inter, 'Segoe UI', system-ui, sans-serif", "size": 12},
+        "font": {"color": palettes.TEXT, "family": theme.FONT, "size": 12},
         "margin": {"l": 6, "r": 66, "t": 8, "b": 26},
         "dragmode": "pan",
         "hovermode": "closest",
@@ -258,10 +258,10 @@ def _layout(
             "font": {"size": 11},
         },
         "hoverlabel": {
-            "bgcolor": "#16233b",
-            "bordercolor": "#3b4f73",
+            "bgcolor": theme.value("tip"),
+            "bordercolor": theme.value("edge"),
             "align": "left",
-            "font": {"size": 12, "color": "#f1f5fb"},
+            "font": {"size": 12, "color": theme.value("text")},
         },
         "bargap": 0.25,
         "xaxis": _x_axis(drawn, times, instrument, view),
@@ -388,7 +388,7 @@ def _watermark(text: str) -> dict[str, Any]:
         "x": 0.5,
         "y": 0.62,
         "showarrow": False,
-        "font": {"size": 64, "color": "rgba(255,209,102,0.10)"},
+        "font": {"size": 64, "color": palettes.faded(palettes.SEAL, 0.11)},
     }
 
 

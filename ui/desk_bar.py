@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import streamlit as st
 
 import bootstrap
 import settings as settings_file
 from desk.halt import halt_level, write_halt
+from domain.clock import speed_of
 from domain.commands import Kind
 from domain.trading_state import KillLevel
-from ui import roles, sign_in, standing, wording
+from ui import demo_sign, roles, sign_in, standing, wording
 from ui.asking import ask, engine_runs, failed, fate, show_fate
 from ui.components import desk_panel
 from ui.desk_state import engine_words, trading_words
 from ui.doorkeeper import LOGOUT
+from ui.live import desk_answer
 from ui.palettes import DEFAULT, PALETTES, Palette
 from ui.sealed_form import signed_out_by
 
@@ -45,8 +48,10 @@ def draw() -> None:
     if go := st.session_state.pop(_GO, None):
         _leave_for(go)
     colours, account = _colours(), str(st.session_state.get(ACCOUNT_KEY) or "")
+    told = _desk_now(account)
+    demo_sign.draw()
     with st.sidebar:
-        desk_panel("side", account, colours=colours, key="desk_side", on_press=_presses("desk_side"))
+        desk_panel("side", account, colours=colours, key="desk_side", on_press=_presses("desk_side"), told=told)
         if not _looks_on(Kind.KILL):
             st.button(
                 "Stop trading",
@@ -61,7 +66,7 @@ def draw() -> None:
         on_press = _presses("desk_banner")
         desk_panel("banner", account, colours=colours, key="desk_banner", on_press=on_press, first=first)
     on_press, stops = _presses("desk_strip_top"), not _looks_on(Kind.KILL)
-    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=on_press, stops=stops)
+    desk_panel("strip", account, colours=colours, key="desk_strip_top", on_press=on_press, stops=stops, told=told)
     if pending := st.session_state.pop(_PENDING, None):
         name, key = pending
         (_re_arm if name == "arm" else _stop)(key)
@@ -122,6 +127,15 @@ def mark() -> str:
     except Exception:  # noqa: BLE001 - the page says itself what is broken
         return ""
     return f"{word} · " if word else ""
+
+
+def _desk_now(account: str) -> dict[str, Any] | None:
+    """The desk as it stands while the page is drawn, so that what is said of it finds its place at once."""
+    try:
+        told: dict[str, Any] = orjson.loads(desk_answer(bootstrap.trading(), account, ""))["state"]
+    except Exception:  # noqa: BLE001 - the browser asks by itself, and says what is broken
+        return None
+    return told
 
 
 def _banner() -> dict[str, Any] | None:
@@ -261,7 +275,7 @@ def _told(key: str) -> bool:
 def _flatten_words() -> str:
     try:
         trading = bootstrap.trading()
-        engine = engine_words(trading.reader.engine(), trading.clock.now(), 0)
+        engine = engine_words(trading.reader.engine(), trading.clock.now(), 0, speed_of(trading.clock))
     except Exception:  # noqa: BLE001
         return "How long flattening takes is not known: the ledger cannot be read."
     if engine["state"] != "running":

@@ -21,6 +21,7 @@ from desk.reader import NO_LEDGER
 from desk.records import AccountInfo, EngineStatus, HeardFill, Protection
 from domain.breaker import Breaker
 from domain.calendars import NEW_YORK
+from domain.clock import speed_of
 from domain.instruments import Instrument, instrument
 from domain.orders import AT_BROKER, Order, Purpose, Side, Status
 from domain.positions import ZERO, Account
@@ -67,7 +68,7 @@ def _read(trading: bootstrap.Trading, account: str, symbol: str) -> dict[str, An
     if stand["level"] == KillLevel.FLATTEN and not any(reader.positions(one.name) for one in known):
         stand["words"] = "FLAT AND STOPPED"
     engine = reader.engine()
-    words = engine_words(engine, now, reader.queued())
+    words = engine_words(engine, now, reader.queued(), speed_of(trading.clock))
     words["problems"] = standing.untold(words["problems"], engine, trading.place)
     found: dict[str, Any] = {
         "engine": words,
@@ -119,12 +120,13 @@ def _file(trading: bootstrap.Trading) -> Any:
 # The engine and the right to trade
 
 
-def engine_words(status: EngineStatus | None, now: datetime, queued: int) -> dict[str, Any]:
-    """Whether an engine acts, where it runs, and what it has to complain of. Silent: no sign of life for 5 s."""
+def engine_words(status: EngineStatus | None, now: datetime, queued: int, pace: float = 1.0) -> dict[str, Any]:
+    """Whether an engine acts, where it runs, and what it has to complain of. Silent: no sign of life for 5 s, counted
+    by this machine where the desk's clock has another `pace`."""
     if status is None:
         words, state = "NO ENGINE: orders wait", "never"
         return {"state": state, "words": words, "age_s": None, "problems": [], "queued": queued, "saying": ""}
-    age, details = now - status.beat, status.details
+    age, details = (now - status.beat) / pace, status.details
     silent = age > SILENT_AFTER or status.state == "stopping"
     return {
         "state": "silent" if silent else "running",
@@ -299,9 +301,21 @@ def _position_lines(own: Holding | None, orders: list[Order], plan: Protection |
     said = f"AVG {price} · {size}{' short' if own.quantity < 0 else ''}{profit}"
     average = _line("average", "average", own.average, said)
     average["short"] = f"AVG {price}"
-    stops = _exit_lines(own, orders, Purpose.STOP, plan.stop if plan else None)
+    trailing = _trailing_lines(own, orders, plan)
+    stops = trailing or _exit_lines(own, orders, Purpose.STOP, plan.stop if plan else None)
     targets = _exit_lines(own, orders, Purpose.TARGET, plan.target if plan else None)
     return [average, *stops, *targets]
+
+
+def _trailing_lines(own: Holding, orders: list[Order], plan: Protection | None) -> list[dict[str, Any]]:
+    """Where a trailing stop that rests has come to. It moves by itself, so that nobody can drag it."""
+    resting = [o for o in orders if o.request.purpose is Purpose.STOP and o.request.trail is not None]
+    if not resting or plan is None or plan.trail is None or plan.level is None:
+        return []
+    level = own.what.round_price(plan.level)
+    line = _exit_line(own, "stop", level, resting, main=False)
+    said = f"STOP {wording.trailing(plan.trail, level)}"
+    return [line | {"short": said, "text": line["text"].replace(f"STOP {wording.price(level, own.what)}", said, 1)}]
 
 
 def _exit_lines(own: Holding, orders: list[Order], purpose: Purpose, planned: Decimal | None) -> list[dict[str, Any]]:

@@ -1,16 +1,20 @@
 """What the server makes of what a browser says: a press is carried out, whole; a tick brings no news.
 
-Streamlit 1.67 has two habits that a trading page cannot have.
+Streamlit 1.67 has some habits that a trading page cannot have.
 
-- Whoever asks for the whole page stops the run that is under way. A press that waited for its turn in that run is
-  forgotten, and one that was being carried out is broken off in the middle.
+- Who asks for the whole page stops the run that is under way. A press that waited for its turn in that run is
+  forgotten, and one that was being carried out is broken off in the middle. What a run has said is dropped where the
+  next one begins before it was heard, the address that it gave the page included.
 - A part of a page that is renewed each second asks under the page, and with the fields, that the browser knew of when
   it asked, and is believed. On its way while somebody opens another page it leads back to the old one; a field that the
   desk has just filled is emptied again, as though a person had done it.
+- What the desk puts into a field is told the browser with the next drawing of it. Where a tick draws the field again
+  before that has gone out, it is never told: the field stays empty, and means something else here than there.
 
 The rules here: what a person pressed goes along with the run that takes over; a callback is carried out to its end; a
-tick renews its own part, with the fields as the desk knows them, on the page that is open, or nothing. A few methods of
-Streamlit are wrapped for that. Where another release has them otherwise, `install` says so and leaves all as it is.
+run is heard out; a tick renews its own part, with the fields as the desk knows them, on the page that is open, or
+nothing; and a field is told until the browser says it back. A few methods of Streamlit are wrapped for that. Where
+another release has them otherwise, `install` says so and leaves all as it is.
 """
 
 from __future__ import annotations
@@ -23,20 +27,26 @@ from typing import Any
 
 from streamlit import config
 from streamlit.proto.ClientState_pb2 import ClientState
-from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
+from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.scriptrunner.script_runner import ScriptRunner, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils import script_requests
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests, ScriptRequestType
 from streamlit.runtime.state.safe_session_state import SafeSessionState
+from streamlit.runtime.state.session_state import SessionState, unpack_widget_state_value
 
 _FIELDS = {"fragment_id", "fragment_id_queue", "is_auto_rerun", "widget_states", "page_script_hash", "query_string"}
 _METHODS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (AppSession, "request_rerun", ("self", "client_state")),
+    (AppSession, "_handle_scriptrunner_event_on_event_loop", ("self", "sender", "event", "forward_msg")),
     (ScriptRequests, "request_rerun", ("self", "new_data")),
     (ScriptRunner, "_run_script", ("self", "rerun_data")),
     (ScriptRunner, "_maybe_handle_execution_control_request", ("self",)),
     (SafeSessionState, "on_script_will_rerun", ("self", "fresh_widget_states")),
+    (SessionState, "reset_state_value", ("self", "user_key", "value")),
 )
+TRY_AGAIN_S, MOST_TRIES = 0.005, 400
+MOST_TOLD = 5  # a browser that writes a value otherwise than the desk does would never say it back
 _FUNCTIONS = ("_is_full_app_rerun", "_coalesce_widget_states")
 _log = logging.getLogger(__name__)
 
@@ -50,6 +60,7 @@ def install() -> bool:
         return False
     for owner, name, wrap in (
         (AppSession, "request_rerun", _with_what_waits),
+        (AppSession, "_handle_scriptrunner_event_on_event_loop", _with_its_address),
         (ScriptRequests, "request_rerun", _ticks_bring_no_news),
         (ScriptRunner, "_run_script", _ticks_stay_on_their_page),
         (ScriptRunner, "_maybe_handle_execution_control_request", _unless_in_a_callback),
@@ -77,18 +88,58 @@ def _unknown() -> str:
 
 
 def _with_what_waits(ask: Callable[[AppSession, ClientState | None], None]) -> Callable[..., None]:
-    def request_rerun(self: AppSession, client_state: ClientState | None) -> None:
-        whole = client_state is not None and not client_state.fragment_id
-        if whole and self._scriptrunner is not None and config.get_option("runner.fastReruns"):
-            waiting = _taken(self._scriptrunner._requests)
-            if waiting is not None and waiting.widget_states is not None:
-                both = script_requests._coalesce_widget_states(waiting.widget_states, client_state.widget_states)
-                client_state, asked = ClientState(), client_state
-                client_state.CopyFrom(asked)
-                client_state.widget_states.CopyFrom(both)
-        ask(self, client_state)
+    def request_rerun(self: AppSession, client_state: ClientState | None, tries: int = 0) -> None:
+        runner = self._scriptrunner
+        if client_state is None or runner is None:
+            ask(self, client_state)
+        elif client_state.fragment_id:
+            ended = runner._requests._state is ScriptRequestType.STOP
+            if ended and tries < MOST_TRIES and self._state is not AppSessionState.SHUTDOWN_REQUESTED:
+                # its last words are still on their way, and nobody would hear them once there is another run
+                asked = ClientState.FromString(client_state.SerializeToString())
+                self._event_loop.call_later(TRY_AGAIN_S, request_rerun, self, asked, tries + 1)
+            else:
+                ask(self, client_state)
+        else:
+            ask(self, _joined(self, runner, client_state))
 
     return request_rerun
+
+
+def _joined(session: AppSession, runner: ScriptRunner, asked: ClientState) -> ClientState:
+    """What the whole page is asked with, where the run under way is stopped for it."""
+    if not config.get_option("runner.fastReruns"):
+        return asked
+    runner.gives_way_to = asked.page_script_hash or session._client_state.page_script_hash
+    runner.was_on = session._client_state.page_script_hash
+    waiting = _taken(runner._requests)
+    if waiting is None or waiting.widget_states is None:
+        return asked
+    both = ClientState.FromString(asked.SerializeToString())
+    states = script_requests._coalesce_widget_states(waiting.widget_states, asked.widget_states)
+    both.widget_states.CopyFrom(states)
+    return both
+
+
+def _with_its_address(handle: Callable[..., None]) -> Callable[..., None]:
+    """A run that gave way had perhaps put something into the page's address: that stands, on the same page."""
+
+    def _handle_scriptrunner_event_on_event_loop(
+        self: AppSession, sender: ScriptRunner | None, event: ScriptRunnerEvent, *args: Any, **kwargs: Any
+    ) -> None:
+        said = args[0] if args else kwargs.get("forward_msg")
+        if (
+            event is ScriptRunnerEvent.ENQUEUE_FORWARD_MSG
+            and sender is not self._scriptrunner
+            and said is not None
+            and said.WhichOneof("type") == "page_info_changed"
+            and getattr(sender, "gives_way_to", None) == getattr(sender, "was_on", "")
+        ):
+            self._enqueue_forward_msg(said)
+        else:
+            handle(self, sender, event, *args, **kwargs)
+
+    return _handle_scriptrunner_event_on_event_loop
 
 
 def _taken(requests: ScriptRequests) -> RerunData | None:
@@ -134,6 +185,7 @@ def _ticks_bring_no_news(ask: Callable[[ScriptRequests, RerunData], bool]) -> Ca
     def request_rerun(self: ScriptRequests, new_data: RerunData) -> bool:
         if not _is_tick(new_data):
             return ask(self, new_data)
+        self.seen = new_data.widget_states  # what stands in the browser's fields
         new_data = replace(new_data, widget_states=None)
         waiting = self._rerun_data if self._state is ScriptRequestType.RERUN else None
         if waiting is None:
@@ -152,8 +204,31 @@ def _ticks_stay_on_their_page(run: Callable[[ScriptRunner, RerunData], None]) ->
             shown = self._pages_manager.current_page_script_hash
             if shown and rerun_data.page_script_hash not in ("", shown):
                 return
-            if rerun_data.widget_states is None:  # what the desk set is told the browser once, not at each tick
-                self._session_state.on_script_will_rerun(None)
+            if rerun_data.widget_states is None:
+                _forget_but_unheard(self)
         run(self, rerun_data)
 
     return _run_script
+
+
+def _forget_but_unheard(runner: ScriptRunner) -> None:
+    """What the desk set is told the browser with one drawing, and again while the browser shows something else."""
+    state, seen = runner._session_state._state, getattr(runner._requests, "seen", None)
+    told = dict(state._new_session_state)
+    runner._session_state.on_script_will_rerun(None)
+    times: dict[str, int] = runner._pages_manager.__dict__.setdefault("told_again", {})
+    for key in [key for key in times if key not in told]:
+        del times[key]
+    for key, value in told.items():
+        if times.get(key, 0) < MOST_TOLD and _shows_otherwise(state, key, value, seen):
+            times[key] = times.get(key, 0) + 1
+            state.reset_state_value(key, value)
+
+
+def _shows_otherwise(state: SessionState, key: str, value: Any, seen: WidgetStates | None) -> bool:
+    widget = state._key_id_mapper.get_id_from_key(key)
+    known = state._new_widget_state.widget_metadata.get(widget) if widget else None
+    if known is None or known.value_type.endswith("trigger_value"):
+        return False
+    shown = next((each for each in (seen.widgets if seen else ()) if each.id == widget), None)
+    return shown is None or known.deserializer(unpack_widget_state_value(shown)) != value

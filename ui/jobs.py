@@ -30,7 +30,7 @@ STATES = {
 }
 _GO = "jobs_go"
 _STYLE = """<style>
-[class*="st-key-job_row_"] { border-bottom: 1px solid #24324c; padding-bottom: .3rem; }
+[class*="st-key-job_row_"] { border-bottom: 1px solid var(--desk-line); padding-bottom: .3rem; }
 [class*="st-key-job_row_"] > :first-child { flex: 1 1 260px; }
 </style>"""
 

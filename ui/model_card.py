@@ -16,6 +16,7 @@ import streamlit as st
 from learning.card import card, question
 from ui import training_charts as charts
 from ui import wording
+from ui.components import steady_figure
 
 Said = Mapping[str, Any]
 CHART = {"displayModeBar": False, "scrollZoom": False}
@@ -144,7 +145,7 @@ def _beside(said: Said, mark: str, key: str) -> None:
         "same windows and were calibrated alike; the dotted line is the commonest class of these bars, known with "
         "hindsight."
     )
-    _plot(charts.beside(rows, mark), f"mc_beside_{key}")
+    _plot(charts.beside(rows, mark), f"mc_beside_{key}", "How often each was right, with its interval")
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -173,13 +174,17 @@ def _honesty(said: Said, test: Said, mark: str, key: str) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**Does it claim what happens?**")
-        _plot(charts.reliability(test, mark), f"mc_reliability_{key}")
+        _plot(charts.reliability(test, mark), f"mc_reliability_{key}", "What was claimed against what happened")
         ece = "" if test.get("ece") is None else f"On average its claims lie {test['ece']:.1%} from what happened. "
         st.caption(f"{ece}Points on the dotted line are honest; the larger, the more cases.")
     with right:
         st.markdown("**Which does it take for which?**")
         if test.get("confusion"):
-            _plot(charts.confusion(test["confusion"], classes, mark), f"mc_confusion_{key}")
+            _plot(
+                charts.confusion(test["confusion"], classes, mark),
+                f"mc_confusion_{key}",
+                "What was said of each class, against what it was",
+            )
         st.caption("A row is what was true, a column what it said.")
     st.markdown(f"**Above 70 %.** {wording.plain(sure(test))}")
 
@@ -214,7 +219,7 @@ def _after_costs(said: Said, mark: str, key: str) -> None:
         st.dataframe(money(net), key=f"mc_money_{key}", hide_index=True, height="content")
     if kept:
         with columns[1]:
-            _plot(charts.equity(kept, mark), f"mc_equity_{key}")
+            _plot(charts.equity(kept, mark), f"mc_equity_{key}", "Equity after costs, beside buying and holding")
     st.caption("Long from a probability of 55 % until it falls under 50 %; fills, spreads and fees as in a backtest.")
 
 
@@ -259,7 +264,11 @@ def _learned(said: Said, mark: str, key: str) -> None:
     if not run.get("history"):
         return
     with st.expander("How it learned", icon=":material/show_chart:"):
-        _plot(charts.losses(run["history"], int(run.get("best_epoch", 0)), 0, mark), f"mc_losses_{key}")
+        _plot(
+            charts.losses(run["history"], int(run.get("best_epoch", 0)), 0, mark),
+            f"mc_losses_{key}",
+            "Loss of each epoch",
+        )
         st.caption(
             f"Epoch {run.get('best_epoch')} of {run.get('epochs_run')} is kept; {run.get('windows_per_s', 0):,.0f} "
             f"windows a second on {run.get('device')}, {run.get('seconds', 0):.0f} s."
@@ -282,8 +291,8 @@ def _card(said: Said, status: str, key: str) -> None:
     )
 
 
-def _plot(figure: go.Figure, key: str) -> None:
-    st.plotly_chart(figure, theme=None, key=key, config=CHART)
+def _plot(figure: go.Figure, key: str, label: str) -> None:
+    steady_figure(figure, key=key, label=label, config=CHART)
 
 
 def _span(said: Said, part: str) -> str:

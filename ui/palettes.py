@@ -1,16 +1,44 @@
-"""The colours of the charts: one dark ground, three ways to say up and down."""
+"""How up and down are told apart by colour, and the colours that figures are drawn in (see `ui.theme`).
+
+Never by colour alone: a sign, an arrow or a hollow candle says it too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-GROUND = "#0b1220"
-GRID = "rgba(148,163,184,0.10)"
-TEXT = "#c7d2e3"
-MUTED = "#8494ab"
-SHADE = "rgba(99,130,190,0.10)"
-LINES = ("#f5b942", "#5aa9ff", "#c084fc", "#8fa3bf", "#22d3ee", "#f472b6", "#a3e635", "#fb923c")
-MARK = "#ffd166"
+from ui import theme
+from ui.theme import Ink, faded
+
+__all__ = [
+    "DEFAULT",
+    "GAIN",
+    "GRID",
+    "GROUND",
+    "HOLLOW",
+    "INKS",
+    "LINES",
+    "LOSS",
+    "MARK",
+    "MUTED",
+    "PALETTES",
+    "SEAL",
+    "SHADE",
+    "TEXT",
+    "Palette",
+    "Worn",
+    "faded",
+]
+
+GROUND = theme.value("plot")
+GRID = faded(theme.value("grid"), 0.14)
+TEXT = theme.value("soft")
+MUTED = theme.value("muted")
+SHADE = faded(theme.value("shade"), 0.10)
+LINES = tuple(ink.dark for ink in theme.LINES)
+MARK = theme.value("mark")
+SEAL = theme.value("seal")
+HOLLOW = "rgba(0,0,0,0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +46,40 @@ class Palette:
     """How up and down are told apart; never by colour alone: signs and shapes say it too."""
 
     label: str
+    rising: Ink
+    falling: Ink
+
+    @property
+    def up(self) -> str:
+        """As figures are drawn: the value of the dark theme."""
+        return self.rising.dark
+
+    @property
+    def down(self) -> str:
+        """As figures are drawn: the value of the dark theme."""
+        return self.falling.dark
+
+    def worn(self, name: theme.Name) -> Worn:
+        """Its colours in one theme, for where no browser repaints: the cells of a table."""
+        return Worn(self.rising.on(name), self.falling.on(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Worn:
+    """Up and down as one reader sees them."""
+
     up: str
     down: str
 
 
+BLUE, ORANGE = Ink("#63aeff", "#1a5fd0"), Ink("#ff9f45", "#a94700")
+GREEN, RED = Ink("#3fcf95", "#0f7a50"), Ink("#ff6b74", "#c0233a")
 PALETTES: dict[str, Palette] = {
-    "green-red": Palette("Green up, red down", "#22c08a", "#f0575f"),
-    "blue-orange": Palette("Blue up, orange down (easy on colour-blind eyes)", "#3d8bff", "#ff9a3c"),
-    "red-green": Palette("Red up, green down (as in East Asia)", "#f0575f", "#22c08a"),
+    "blue-orange": Palette("Blue up, orange down (told apart by every eye)", BLUE, ORANGE),
+    "orange-blue": Palette("Orange up, blue down", ORANGE, BLUE),
+    "green-red": Palette("Green up, red down (one man in twelve sees little difference)", GREEN, RED),
+    "red-green": Palette("Red up, green down (as in East Asia; the same warning)", RED, GREEN),
 }
-DEFAULT = "green-red"
-
-
-def faded(colour: str, alpha: float) -> str:
-    """`#rrggbb` with an alpha, as CSS."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
+DEFAULT = "blue-orange"
+GAIN, LOSS = BLUE.dark, ORANGE.dark  # where the chosen palette does not reach: bars of a study and its kept report
+INKS = (BLUE, ORANGE, GREEN, RED)

@@ -9,7 +9,7 @@ import streamlit as st
 import bootstrap
 from domain import registry
 from domain.errors import DeskError
-from ui import forms, orders, subscribing, tables
+from ui import forms, guide, orders, subscribing, tables
 from ui.live import Shared, bars_for, read_view
 from ui.session import Open
 
@@ -88,6 +88,7 @@ def _marks(app: Open, query: dict[str, str]) -> None:
         )
         return
     st.dataframe(table, hide_index=True, column_config=tables.pattern_columns(live.instrument, view), key="desk_marks")
+    guide.pattern_was_shown(app)
 
 
 def _edge(app: Open, query: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from desk.records import EquityPoint, HeardFill
 from domain.commands import Kind
 from domain.errors import DeskError
 from ui import dialogs, holdings, orders, palettes, roles, tables, wording
+from ui.components import steady_figure
 from ui.holdings import Holding
 from ui.position_dialogs import PERCENTS, STOP_ATR
 from ui.session import Open
@@ -52,10 +53,9 @@ def positions(app: Open, name: str) -> None:
         return
     roles.said(Kind.CLOSE, "pos")
     _unguarded(app, [one for one in held if one.unguarded > outside.get(one.symbol, 0)])
-    colours = palettes.PALETTES[app.palette]
     st.session_state.pos_shown = [one.symbol for one in held]
     st.dataframe(
-        tables.painted(marked(_table(app, held), held, outside), colours.up, colours.down),
+        tables.painted(marked(_table(app, held), held, outside), app.colours, app.theme),
         hide_index=True,
         key="pos_table",
         column_config=tables.position_columns(on_click=lambda: _chosen(app, name), key="pos_act")
@@ -119,7 +119,7 @@ def _tone(text: str) -> str:
 def style(app: Open) -> None:
     """Figures of even width; profits in the chosen colours."""
     colours = palettes.PALETTES[app.palette]
-    st.html(_STYLE.format(up=colours.up, down=colours.down))
+    st.html(_STYLE.format(up=colours.rising.css, down=colours.falling.css))
 
 
 _STYLE = """<style>
@@ -254,7 +254,8 @@ def equity_curve(app: Open, name: str) -> None:
         st.info("The curve begins once the engine has run for two minutes.", icon=":material/show_chart:")
         return
     mark = "SIMULATED" if trading.place.simulated else ""
-    st.plotly_chart(curve(points, app, mark), theme=None, key="pos_curve", config={"displayModeBar": False})
+    said = f"Equity of {name}: {points[0].equity:,.2f} at the beginning, {points[-1].equity:,.2f} now"
+    steady_figure(curve(points, app, mark), key="pos_curve", label=said)
 
 
 def curve(points: list[EquityPoint], app: Open, mark: str) -> go.Figure:
@@ -280,6 +281,6 @@ def curve(points: list[EquityPoint], app: Open, mark: str) -> go.Figure:
         "margin": {"l": 8, "r": 70, "t": 8, "b": 28},
         "xaxis": axis,
         "yaxis": {**axis, "side": "right", "tickformat": ",.0f"},
-        "annotations": [{**note, "font": {"size": 44, "color": "rgba(255,209,102,.12)"}}] if mark else [],
+        "annotations": [{**note, "font": {"size": 44, "color": palettes.faded(palettes.SEAL, 0.14)}}] if mark else [],
     }
     return go.Figure(data=[trace], layout=layout)

@@ -9,10 +9,14 @@ from desk.authority import Deed
 from domain import registry
 from domain.errors import DeskError
 from ui import roles, sign_in, tables, wording
-from ui.palettes import PALETTES
+from ui.palettes import PALETTES, Palette
 from ui.session import Open
 
 ZONES = {"America/New_York": "New York (the exchange's own)", "UTC": "UTC"}
+THEME_WORDS = (
+    "**Dark or light** follows your own system. To choose, open the menu ⋮ at the top right; each browser keeps its "
+    "own choice."
+)
 
 
 def data_source(app: Open) -> None:
@@ -77,8 +81,9 @@ def _skip(app: Open) -> None:
 
 
 def appearance(app: Open) -> None:
-    """Colours of up and down, and the zone of the time axis."""
+    """Dark or light, colours of up and down, and the zone of the time axis."""
     st.session_state.desk_palette, st.session_state.desk_zone = app.palette, app.zone
+    st.markdown(THEME_WORDS)
     st.radio(
         "Candle colours",
         list(PALETTES),
@@ -86,12 +91,25 @@ def appearance(app: Open) -> None:
         key="desk_palette",
         on_change=lambda: _prefer(app, "palette", st.session_state.desk_palette),
     )
+    st.html(_sample(PALETTES[app.palette]))
     st.radio(
         "Time on charts and tables of stocks (crypto is always shown in UTC)",
         list(ZONES),
         format_func=lambda name: ZONES[name],
         key="desk_zone",
         on_change=lambda: _prefer(app, "zone", st.session_state.desk_zone),
+    )
+
+
+def _sample(colours: Palette) -> str:
+    """Two candles and two profits as they will look; the words say what the drawing shows."""
+    up, down = colours.rising.css, colours.falling.css
+    candle = "display:inline-block;width:11px;height:30px;border:2px solid {0};background:{1};border-radius:1px"
+    return (
+        '<p style="display:flex;flex-wrap:wrap;gap:.4rem 1rem;align-items:center;margin:0">'
+        f'<span style="{candle.format(up, "transparent")}"></span><span>rose: hollow</span>'
+        f'<span style="{candle.format(down, down)}"></span><span>fell: filled</span>'
+        f'<b style="color:{up}">▲ +12.30</b><b style="color:{down}">▼ −4.00</b></p>'
     )
 
 

@@ -160,7 +160,13 @@ def _limits(app: Open, now: dict[str, Any], week: refusals.Week) -> None:
     st.caption(counted if week.asked else "Nothing was asked of the gates in the last seven days.")
     changed = {change.name: change for change in reversed(bootstrap.trading().reader.limit_history())}
     rows = [_row(param, now, changed.get(name), week, app.zone) for name, param in params_of(Limits).items()]
-    st.dataframe(tables.limits_table(rows), hide_index=True, column_config=tables.LIMIT_COLUMNS, height="content")
+    st.dataframe(
+        tables.limits_table(rows),
+        hide_index=True,
+        column_config=tables.LIMIT_COLUMNS,
+        height="content",
+        key="risk_limits",
+    )
     for gate, tally in week.by_gate.items():
         st.caption(f"Gate {gate}, no limit named: refused {tally.count} ×, last: {wording.plain(tally.last)}")
 

@@ -14,9 +14,10 @@ from desk.known import SignedIn
 from desk.people import Own
 from domain.commands import Kind
 from performance_utils import Desk
-from ui import desk_bar, palettes, sign_in
+from ui import desk_bar, palettes, sign_in, theme
 
 ICON = str(Path(__file__).parent / "icon.png")
+ABOUT = "**Candlestick desk.** Candles, orders and strategies of your own desk, on your own machine."
 # No icons: Streamlit fetches a page's icon from a server of its own, and this desk asks nobody but its data source.
 PAGES: list[dict[str, Any]] = [
     {"page": "pages/live_dashboard.py", "title": "Live dashboard", "default": True},
@@ -49,6 +50,16 @@ class Open:
         return chosen if chosen in palettes.PALETTES else palettes.DEFAULT
 
     @property
+    def theme(self) -> theme.Name:
+        """The theme this reader has, as far as their browser has said; what a browser can colour itself asks it."""
+        return "light" if st.context.theme.type == "light" else "dark"
+
+    @property
+    def colours(self) -> palettes.Worn:
+        """Up and down for the cells of a table."""
+        return palettes.PALETTES[self.palette].worn(self.theme)
+
+    @property
     def zone(self) -> str:
         """The zone of the charts' time axis."""
         return self.preferences.get("zone", "America/New_York")
@@ -62,6 +73,7 @@ def open_page(title: str) -> Open:
         page_icon=ICON,
         layout="wide",
         initial_sidebar_state=desk_bar.SIDEBAR_WIDTH,
+        menu_items={"About": ABOUT},  # with it comes Streamlit's choice between dark and light
     )
     signed = sign_in.guard()
     if mark := desk_bar.mark():

@@ -36,6 +36,7 @@ from desk.people import OWNER
 from domain.clock import SystemClock
 from domain.commands import Kind
 from domain.errors import AccountError, DeskError, LockedOut
+from ui import theme
 from ui.doorkeeper import (
     COOKIES,
     LOGIN,
@@ -191,7 +192,7 @@ _way_in = st.components.v2.component(
     "desk_sign_in",
     html="<a class='si'>Sign in</a>",
     css=".si { display: block; padding: .5rem 1rem; border-radius: 8px; text-align: center; text-decoration: none; "
-    "background: #2f6fe4; color: #fff; font: inherit; }",
+    "background: var(--desk-accent); color: var(--desk-on-accent); font: inherit; font-weight: 600; }",
     js="""export default function ({ data, parentElement }) {
   const link = parentElement.querySelector("a");
   link.href = data.to + "?next=" + encodeURIComponent(location.pathname + location.search);
@@ -351,7 +352,9 @@ def _drawn(
 ) -> Response:
     said_html = f'<p class="said" role="alert">{escape(said)}</p>' if said else ""
     focus = {"focus_name": "" if name else " autofocus", "focus_password": " autofocus" if name else ""}
-    page = _TEMPLATE.substitute(action=LOGIN, next=escape(back), said=said_html, name=escape(name[:60]), **focus)
+    page = _TEMPLATE.substitute(
+        inks=theme.css(), action=LOGIN, next=escape(back), said=said_html, name=escape(name[:60]), **focus
+    )
     return HTMLResponse(page, status, headers={**HEADERS, **(more or {})})
 
 

@@ -33,7 +33,7 @@ KINDS = {
 }
 FIRST_PATTERN = "Hammer"
 _STYLE = """<style>
-[class*="st-key-tell_row_"] { border-bottom: 1px solid #24324c; padding-bottom: .2rem; }
+[class*="st-key-tell_row_"] { border-bottom: 1px solid var(--desk-line); padding-bottom: .2rem; }
 </style>"""
 
 

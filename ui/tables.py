@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,8 @@ from domain.orders import AT_BROKER, Order, Side, Status
 from research.edge import pattern_edge
 from ui import wording
 from ui.holdings import Holding
+from ui.palettes import Worn
+from ui.theme import Name, value
 from ui.views import View, axis_zone, visible
 
 SIDES = {1: "▲ bullish", -1: "▼ bearish", 0: "◆ neutral"}
@@ -200,13 +202,17 @@ ONLY_CHART = ":material/candlestick_chart:"
 TRADES = {Side.BUY: "▲ buy", Side.SELL: "▼ sell"}
 
 
-def orders_table(orders: Sequence[Order], zone: str) -> pd.DataFrame:
-    """Orders in words, in the order given; open ones can be changed and cancelled from their menu."""
+def orders_table(
+    orders: Sequence[Order], zone: str, levels: Mapping[str, Decimal | None] | None = None
+) -> pd.DataFrame:
+    """Orders in words, in the order given; open ones can be changed and cancelled from their menu. `levels`: where the
+    trailing stops among them have come to, by order."""
+    stands = levels or {}
     return _rows(
         {
             "Do": list(ORDER_MENU.values()) if order.status in CANCELLABLE else [ONLY_STORY],
             "Time": wording.hour(order.created, zone),
-            "Order": wording.order_words(order.request),
+            "Order": wording.order_words(order.request, stands.get(order.id)),
             "For": str(order.request.purpose),
             "State": ("● " if order.open else "") + wording.STATES[order.status],
             "Filled": f"{wording.quantity(order.filled)} / {wording.quantity(order.request.quantity)}",
@@ -226,7 +232,7 @@ def order_columns(zone: str, *, on_click: Callable[[], None], key: str) -> dict[
     return {
         "Do": st.column_config.ButtonColumn("", width=44, on_click=on_click, key=key, type="tertiary", pinned=True),
         "Time": st.column_config.TextColumn(f"Time ({wording.zone_name(zone)})", width=150),
-        "Order": st.column_config.TextColumn(width="medium"),
+        "Order": st.column_config.TextColumn(width=310),
         "For": st.column_config.TextColumn(width=105),
         "State": st.column_config.TextColumn(width=150),
         "Filled": st.column_config.TextColumn(width=80, alignment="right"),
@@ -313,14 +319,18 @@ def _level(price: Decimal | None, one: Holding) -> str:
     return wording.NOTHING if price is None else wording.price(price, one.what)
 
 
-def painted(table: pd.DataFrame, up: str, down: str) -> Any:
+def painted(table: pd.DataFrame, colours: Worn, theme: Name) -> Any:
     """Profits in the chosen colours and a missing stop in orange; the words and signs say the same."""
 
+    warning = f"background-color: {value('warn-ground', theme)}; color: {value('on-warn', theme)}; font-weight: 700"
+
     def profit(text: str) -> str:
-        return f"color: {up}" if text.startswith("▲") else f"color: {down}" if text.startswith("▼") else ""
+        return (
+            f"color: {colours.up}" if text.startswith("▲") else f"color: {colours.down}" if text.startswith("▼") else ""
+        )
 
     def guard(text: str) -> str:
-        return "background-color: #8a4b00; color: #fff; font-weight: 700" if text.isupper() else ""
+        return warning if text.isupper() else ""
 
     return table.style.map(profit, subset=["Open P/L", "%"]).map(guard, subset=["Protected"])
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 import streamlit as st
 
 import bootstrap
+from domain.clock import ago
 from domain.commands import Answer, Command, CommandState, Kind
 from domain.errors import DeskError
 from domain.instruments import Instrument, instrument
@@ -29,14 +30,17 @@ SILENT_S = 5.0
 _HIDE_FIELDS = "<style>.st-key-tkt_fields { display: none; }</style>"
 _ROW = '.st-key-desk_trade > * > [data-testid="stHorizontalBlock"]'
 _STYLE = """<style>
-.st-key-desk_ticket {{ border: 1px solid #24324c; border-radius: 10px; padding: 12px 12px 14px; background: #0e1729; }}
+.st-key-desk_ticket {{ border: 1px solid var(--desk-line); border-radius: 10px; padding: 12px 12px 14px;
+  background: var(--desk-surface); }}
 .st-key-desk_ticket, .st-key-desk_ticket [data-testid="stVerticalBlock"] {{ gap: .55rem; }}
 .st-key-desk_ticket [data-testid="stHorizontalBlock"] {{ flex-wrap: nowrap; gap: .5rem; }}
 .st-key-desk_ticket [data-testid="stColumn"] {{ min-width: 0; }}
 .st-key-desk_ticket [data-testid="stNumberInput"] button {{ display: none; }}
 .st-key-tkt_side button {{ min-height: 46px; font-size: 17px; font-weight: 700; }}
-.st-key-tkt_side button:first-of-type[aria-checked="true"] {{ background: {buy}; border-color: {buy}; color: #010; }}
-.st-key-tkt_side button:last-of-type[aria-checked="true"] {{ background: {sell}; border-color: {sell}; color: #100; }}
+.st-key-tkt_side button:first-of-type[aria-checked="true"] {{ background: {buy}; border-color: {buy};
+  color: var(--desk-ground); }}
+.st-key-tkt_side button:last-of-type[aria-checked="true"] {{ background: {sell}; border-color: {sell};
+  color: var(--desk-ground); }}
 .st-key-tkt_by button, .st-key-tkt_loss_by button, .st-key-tkt_gain_by button {{ padding: 0 6px; font-size: 13px; }}
 .st-key-tkt_card ul {{ list-style: none; padding: 0; margin: 0; font-variant-numeric: tabular-nums; }}
 .st-key-tkt_card li {{ margin: 0; padding: 1px 0; font-size: 14px; }}
@@ -75,7 +79,7 @@ class Slip:
 def beside_the_chart(app: Open) -> tuple[Any, Any]:
     """A wide place for the chart and a narrow one for the ticket; on a phone one below the other."""
     colours = palettes.PALETTES[app.palette]
-    st.html(_STYLE.format(buy=colours.up, sell=colours.down, row=_ROW))
+    st.html(_STYLE.format(buy=colours.rising.css, sell=colours.falling.css, row=_ROW))
     with st.container(key="desk_trade"):
         chart, ticket = st.columns([3.55, 1])
     return chart, ticket.container(key="desk_ticket")
@@ -198,6 +202,15 @@ def _ask_preview(slip: Slip, key: str) -> None:
         st.query_params["preview"] = key
 
 
+def fill(symbol: str, asked: dict[str, str]) -> None:
+    """In a callback: the ticket of this symbol filled in as a preview would ask, for a person to press Preview."""
+    ticket_fields.clear()
+    st.session_state.pop("tkt_placed", None)
+    st.session_state.tkt_symbol = symbol
+    ticket_fields.put_back(asked)
+    _put_away("")
+
+
 # Looking at the preview
 
 
@@ -274,7 +287,7 @@ def _confirm(slip: Slip, key: str, told: dict[str, Any]) -> None:
 def _seconds_left(slip: Slip, told: dict[str, Any]) -> float:
     try:
         expires = datetime.fromisoformat(told["expires"])
-        return (expires - slip.trading.clock.now()).total_seconds()
+        return -ago(slip.trading.clock, expires).total_seconds()
     except (KeyError, TypeError, ValueError):
         return 0.0
 
@@ -319,5 +332,5 @@ def silent(trading: bootstrap.Trading) -> str:
     status = trading.reader.engine()
     if status is None:
         return "The engine has never run, so nobody answers yet."
-    age = (trading.clock.now() - status.beat).total_seconds()
+    age = ago(trading.clock, status.beat).total_seconds()
     return f"The engine has been silent for {age:.0f} s, so nobody answers." if age > SILENT_S else ""

@@ -12,12 +12,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ui import palettes
+from ui import palettes, theme
 
 Drawn = dict[str, Any]
 SIMULATED = "SIMULATED"
-MODEL, OTHER, BEST = palettes.LINES[1], palettes.LINES[0], palettes.MARK
-_BLUES = [[0.0, "#111b2e"], [1.0, "#3d8bff"]]
+MODEL, OTHER, BEST = palettes.LINES[6], palettes.LINES[1], palettes.MARK
+_BLUES = [[0.0, theme.value("heat-even")], [1.0, theme.value("heat-gain")]]
 _LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)", "font": {"size": 11}}
 FIRST_EPOCHS = 12
 _MOST_CELLS = 10  # classes whose names still fit beside a matrix
@@ -89,6 +89,7 @@ def confusion(table: Sequence[Sequence[int]], classes: Sequence[str], mark: str 
         "x": names,
         "y": names,
         "text": text,
+        "textfont": {"color": theme.value("heat-text")},
         "texttemplate": "%{text}" if len(classes) <= _MOST_CELLS else "",
         "customdata": [list(row) for row in table],
         "hovertemplate": "was %{y}, said %{x}: %{customdata:,} (%{z:.1%} of its row)<extra></extra>",
@@ -212,8 +213,12 @@ def _figure(data: list[Drawn], height: int, mark: str, axes: Drawn, **more: Any)
         "height": height,
         "paper_bgcolor": palettes.GROUND,
         "plot_bgcolor": palettes.GROUND,
-        "font": {"color": palettes.TEXT, "family": "Inter, 'Segoe UI', system-ui, sans-serif", "size": 12},
-        "hoverlabel": {"bgcolor": "#111b2e", "bordercolor": "#24324c", "font": {"color": palettes.TEXT, "size": 12}},
+        "font": {"color": palettes.TEXT, "family": theme.FONT, "size": 12},
+        "hoverlabel": {
+            "bgcolor": theme.value("tip"),
+            "bordercolor": theme.value("edge"),
+            "font": {"color": palettes.TEXT, "size": 12},
+        },
         "legend": _LEGEND,
         "margin": {"l": 12, "r": 62, "t": 30, "b": 42},
         "dragmode": False,
@@ -225,4 +230,8 @@ def _figure(data: list[Drawn], height: int, mark: str, axes: Drawn, **more: Any)
 def _watermark(mark: str, height: int) -> Drawn:
     """Across the whole plot, so that no picture of it can be taken for the market."""
     place = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.55, "showarrow": False}
-    return {"text": mark, **place, "font": {"size": max(16, min(40, height // 8)), "color": "rgba(255,209,102,0.15)"}}
+    return {
+        "text": mark,
+        **place,
+        "font": {"size": max(16, min(40, height // 8)), "color": palettes.faded(palettes.SEAL, 0.15)},
+    }

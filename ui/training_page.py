@@ -207,7 +207,7 @@ def _curves(job: Job, *, running: bool) -> None:
     mark = training_charts.SIMULATED if job.asked.get("source") == "simulated" else ""
     planned = int(options.get("epochs", 0)) if running else 0
     figure = training_charts.losses(told["epochs"], told["best"], planned, mark)
-    steady_figure(figure, key=f"tr_losses_{job.id}")
+    steady_figure(figure, key=f"tr_losses_{job.id}", label="Loss of each epoch so far")
 
 
 def _figures(job: Job, told: dict[str, Any], *, running: bool) -> None:

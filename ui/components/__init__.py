@@ -14,10 +14,14 @@ import plotly
 import plotly.graph_objects as go
 import streamlit as st
 
+from ui import palettes, theme
 from ui.live import CHART_PATH, DESK_PATH, PLOTLY_PATH, QUOTES_PATH
 from ui.palettes import Palette
 
 _HERE = Path(__file__).parent
+
+
+_INKS = theme.script(palettes.INKS)
 
 
 def _text(*names: str) -> str:
@@ -29,28 +33,29 @@ _chart = st.components.v2.component(
     html="<div class='dc'><div class='dc-read' aria-live='off'></div><div class='dc-plot'></div>"
     "<div class='dc-veil' role='status'></div></div>",
     css=_text("chart.css", "lines.css"),
-    js=_text("shared.js", "feed.js", "lines.js", "chart.js"),
+    js=_INKS + _text("shared.js", "feed.js", "lines.js", "cursor.js", "chart.js"),
     isolate_styles=False,
 )
 _ticker = st.components.v2.component(
     "desk_ticker",
     html="<div class='dt'><div class='dt-bar'></div><div class='dt-chips' role='list'></div></div>",
     css=_text("ticker.css"),
-    js=_text("shared.js", "ticker.js"),
+    js=_INKS + _text("shared.js", "ticker.js"),
     isolate_styles=False,
 )
 _desk = st.components.v2.component(
     "desk_panel",
     html="<div class='dk'></div>",
     css=_text("desk.css"),
-    js=_text("shared.js", "feed.js", "desk.js"),
+    js=_INKS + _text("shared.js", "feed.js", "desk.js"),
     isolate_styles=False,
 )
 _figure = st.components.v2.component(
     "desk_figure",
     html="<div class='df'></div>",
-    css=".df { width: 100%; border-radius: 8px; overflow: hidden; }",
-    js=_text("figure.js"),
+    css=".df { width: 100%; border-radius: 8px; overflow: hidden; background: var(--desk-plot); }\n"
+    ".df:focus-visible { outline: 2px solid var(--desk-focus); outline-offset: 2px; }",
+    js=_INKS + _text("shared.js", "figure.js"),
     isolate_styles=False,
 )
 
@@ -89,27 +94,33 @@ def desk_panel(
     key: str,
     on_press: Callable[[], None],
     first: dict[str, Any] | None = None,
+    told: dict[str, Any] | None = None,
     stops: bool = True,
 ) -> Any:
     """How the desk stands: as the sidebar's panel (`side`), as the line that says whose money it is (`banner`, which
-    shows `first` until the browser has asked), or as alarms and a line above the page (`strip`). A button in it lands
-    in `.pressed` as `stop`, `arm` or `go` with where to. `stops`: the line has the switch that stops the desk."""
+    shows `first` until the browser has asked; the others show the desk as `told`), or as alarms and a line above the
+    page (`strip`). A button in it lands in `.pressed` as `stop`, `arm` or `go` with where to. `stops`: the line has the
+    switch that stops the desk."""
     data = {
         "form": form,
         "account": account,
         "desk": _address(DESK_PATH),
-        "up": colours.up,
-        "down": colours.down,
+        "up": colours.rising.css,
+        "down": colours.falling.css,
         "first": first,
+        "told": told,
         "stops": stops,
     }
     return _desk(key=key, data=data, on_pressed_change=on_press)
 
 
-def steady_figure(figure: go.Figure, *, key: str) -> Any:
-    """A figure of a part that ticks: redrawn in place, where `st.plotly_chart` would blink. It needs a height."""
+def steady_figure(figure: go.Figure, *, key: str, label: str, config: dict[str, Any] | None = None) -> Any:
+    """A figure in the theme its reader has, redrawn in place where `st.plotly_chart` would blink and keep its colours.
+    It needs a height. `label` says in words what is drawn, for who cannot see it."""
     data = {
         "figure": figure.to_json(),
+        "label": label,
+        "config": config or {},
         "height": figure.layout.height,
         "plotly": f"{_address(PLOTLY_PATH)}?v={plotly.__version__}",
     }
@@ -133,8 +144,8 @@ def ticker_strip(
         "symbols": symbols,
         "selected": selected,
         "quotes": _address(QUOTES_PATH),
-        "up": colours.up,
-        "down": colours.down,
+        "up": colours.rising.css,
+        "down": colours.falling.css,
     }
     return _ticker(key=key, data=data, on_picked_change=on_pick, on_dropped_change=on_drop)
 

@@ -33,6 +33,7 @@ class Chart {
     this.line = document.createElement('div'); this.line.className = 'dc-last'; this.line.hidden = true;
     this.el.after(this.line);
     this.orders = new OrderLines(this);
+    this.cursor = new BarCursor(this);
     // While a mouse drags nothing is redrawn under it. A finger scrolls the page instead and may never send its "up".
     this.onUp = () => { if (this.held) { this.held = false; this.draw(); } };
     this.el.addEventListener('pointerdown', e => { this.held = e.pointerType === 'mouse'; });
@@ -42,6 +43,8 @@ class Chart {
     this.el.addEventListener('pointerleave', () => { this.at = this.pointer = null; this.readOut(); });
     this.resize = new ResizeObserver(() => { if (this.drawn) this.draw(true); });
     this.resize.observe(root);
+    this.onTheme = () => { this.rev = ''; this.poller?.now(); };  // the whole figure anew, in the other colours
+    window.addEventListener('desk-theme', this.onTheme);
   }
   address() {
     const query = new URLSearchParams({...this.data.query, rev: this.rev});
@@ -66,6 +69,7 @@ class Chart {
   adopt(base, rev) {
     const key = base.layout.uirevision;
     if (key !== this.key) { this.userRange = null; this.key = key; }
+    base.data = repainted(base.data); base.layout = repainted(base.layout);
     base.data.forEach(decoded);
     for (let at = 0; at < base.about.on_every_bar; at++) base.data[at].x = base.about.times;
     this.base = base; this.rev = rev;
@@ -79,7 +83,7 @@ class Chart {
     const put = (list, value) => [...(replace ? list.slice(0, -1) : list), value];
     const out = data.map(trace => ({...trace}));
     Object.assign(out[0], {x: put(data[0].x, t.x), open: put(data[0].open, o), high: put(data[0].high, h), low: put(data[0].low, l), close: put(data[0].close, c)});
-    const rise = c >= o ? data[0].increasing.fillcolor : data[0].decreasing.fillcolor;
+    const rise = c >= o ? data[0].increasing.line.color : data[0].decreasing.line.color;
     Object.assign(out[1], {x: put(data[1].x, t.x), y: put(data[1].y, v), marker: {...data[1].marker, color: put(data[1].marker.color, rise + '73')}});
     for (const [name, value] of Object.entries(t.lines)) {
       const at = about.lines[name];
@@ -145,13 +149,13 @@ class Chart {
     layout.yaxis2.range = [0, most * 1.1 || 1]; layout.yaxis2.autorange = false;
   }
   placeLast() {
-    this.orders.show();
+    this.orders.show(); this.cursor.show();
     const full = this.el._fullLayout, close = this.shown?.[0].close;
     if (!full?.yaxis || !close?.length) { this.line.hidden = true; return; }
     const price = close.at(-1), open = this.shown[0].open.at(-1), ya = full.yaxis, [a, b] = ya.range;
     this.line.hidden = price < Math.min(a, b) || price > Math.max(a, b);
     this.line.style.top = `${this.el.offsetTop + ya._offset + ya.l2p(price)}px`;
-    this.line.style.setProperty('--c', price >= open ? this.base.data[0].increasing.fillcolor : this.base.data[0].decreasing.fillcolor);
+    this.line.style.setProperty('--c', price >= open ? this.base.data[0].increasing.line.color : this.base.data[0].decreasing.line.color);
     const text = fmt(price, this.base.about.decimals);
     if (this.line.dataset.text !== text) { this.line.dataset.text = text; this.line.innerHTML = `<i></i><span>${text}</span>`; }
   }
@@ -170,7 +174,7 @@ class Chart {
   }
   readOut() {
     if (!this.shown) return;
-    const {x, open, high, low, close} = this.shown[0], at = Math.min(this.at ?? x.length - 1, x.length - 1);
+    const {x, open, high, low, close} = this.shown[0], at = Math.min(this.at ?? this.cursor.at() ?? x.length - 1, x.length - 1);
     if (at < 0) { this.read.textContent = ''; return; }
     const d = this.base.about.decimals, before = at > 0 ? close[at - 1] : open[at], change = (close[at] / before - 1) * 100;
     const forming = at === x.length - 1 && this.tail.x ? '<em>forming</em>' : '';
@@ -191,7 +195,7 @@ class Chart {
     }
     if (lines !== this.linesText) { this.read.querySelector('.dc-lines').innerHTML = lines; this.linesText = lines; }
     if (html !== this.readText) { this.read.querySelector('.dc-values').innerHTML = html; this.readText = html; }
-    this.root.style.setProperty('--up', this.base.data[0].increasing.fillcolor); this.root.style.setProperty('--down', this.base.data[0].decreasing.fillcolor);
+    this.root.style.setProperty('--up', this.base.data[0].increasing.line.color); this.root.style.setProperty('--down', this.base.data[0].decreasing.line.color);
   }
   originTag() {
     const s = this.origin;
@@ -231,11 +235,10 @@ class Chart {
     else if (t.tone === 'bad') this.say(`STALE · ${t.why}`, 'bad');
     else if (this.base && !this.times.length) this.say(`No ${tf} candles of ${symbol} yet.`, 'dim');
     else this.say('', 'dim');
-    this.el.setAttribute('role', 'img');
     this.el.setAttribute('aria-label', `${symbol} ${tf} candlestick chart, ${t.word}`);
   }
   stop() {
-    this.poller?.stop(); this.orders.stop(); this.resize.disconnect(); clearTimeout(this.refit);
+    window.removeEventListener('desk-theme', this.onTheme); this.poller?.stop(); this.orders.stop(); this.resize.disconnect(); clearTimeout(this.refit);
     for (const ended of ['pointerup', 'pointercancel', 'blur']) window.removeEventListener(ended, this.onUp);
     if (window.Plotly) Plotly.purge(this.el);
   }

@@ -91,7 +91,8 @@ function strip(feed, bar) {
 }
 
 // The line above the page is for where the sidebar is away: folded on this screen, or on every phone.
-const sidebarAway = () => { const box = document.querySelector('.dk-side')?.getBoundingClientRect(); return !box || box.right < 60 || box.width < 60; };
+// While a page is being opened on a wide screen it is not there yet, and that is not away.
+const sidebarAway = () => { const box = document.querySelector('.dk-side')?.getBoundingClientRect(); return box?.width ? box.right < 60 || box.width < 60 : window.matchMedia('(max-width: 768px)').matches || document.querySelector('.stSidebar')?.getAttribute('aria-expanded') === 'false'; };
 
 function draw(bar) {
   if (bar.data.form === 'strip') bar.root.classList.toggle('away', sidebarAway());
@@ -111,7 +112,7 @@ export default function ({data, parentElement, setTriggerValue}) {
     root.addEventListener('click', event => { const press = event.target.closest('[data-press]'); if (press) bar.trigger('pressed', press.dataset.press); });
     bar.data = data;
     bar.member = {wants: () => ({desk: bar.data.desk, account: bar.data.account}), onAnswer: () => draw(bar), onBeat: () => draw(bar)};
-    bar.feed = DeskFeed.join(bar.member);
+    bar.feed = DeskFeed.join(bar.member, data.told);
   }
   const other = bar.data.account !== data.account;
   bar.data = data; bar.trigger = setTriggerValue;

@@ -1,8 +1,10 @@
 
 // The desk that trades, asked for once a second for everything on this page that shows it.
 class DeskFeed {
-  static join(member) {
+  // `told`: the desk as the page knew it when it was drawn, shown until the first answer.
+  static join(member, told = null) {
     const feed = window.__deskFeed ??= new DeskFeed();
+    feed.state ??= told;
     feed.members.add(member);
     if (feed.poller) feed.poller.now(); else feed.poller = new Poller(() => feed.address(), body => feed.take(body), () => feed.each('onBeat'));
     return feed;

@@ -15,6 +15,8 @@ class Figure {
     Object.assign(this, {el, busy: Promise.resolve(), text: ''});
     this.resize = new ResizeObserver(() => { if (this.data && el.clientWidth !== this.width) this.draw(); });
     this.resize.observe(el);
+    this.onTheme = () => { if (this.data) this.draw(); };
+    window.addEventListener('desk-theme', this.onTheme);
   }
   take(data) {
     if (data.figure === this.text && this.drawn) return;
@@ -25,15 +27,15 @@ class Figure {
     this.busy = this.busy.then(async () => {
       await plotlyFrom(this.data.plotly);
       if (!this.el.isConnected) return;
-      const {data, layout} = JSON.parse(this.text);
+      const {data, layout} = repainted(JSON.parse(this.text));
       this.width = layout.width = this.el.clientWidth;
-      await (this.drawn ? Plotly.react : Plotly.newPlot)(this.el, data, layout, {displayModeBar: false, responsive: false, showSendToCloud: false, plotlyServerURL: ''});
+      await (this.drawn ? Plotly.react : Plotly.newPlot)(this.el, data, layout, {displayModeBar: false, ...this.data.config, responsive: false, displaylogo: false, showSendToCloud: false, plotlyServerURL: ''});
       this.el.dataset.mounts = (this.drawn ? 0 : 1) + Number(this.el.dataset.mounts ?? 0);
       this.el.dataset.updates = 1 + Number(this.el.dataset.updates ?? 0);
-      this.drawn = true;
+      this.drawn = true; this.el.tabIndex = 0; this.el.setAttribute('role', 'img'); this.el.setAttribute('aria-label', this.data.label);
     }).catch(error => { console.error(error); this.el.textContent = String(error.message ?? error); });
   }
-  stop() { this.resize.disconnect(); if (window.Plotly) Plotly.purge(this.el); }
+  stop() { window.removeEventListener('desk-theme', this.onTheme); this.resize.disconnect(); if (window.Plotly) Plotly.purge(this.el); }
 }
 
 export default function ({data, parentElement}) {

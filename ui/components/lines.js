@@ -221,10 +221,10 @@ class OrderLines {
       while (lo < hi) { const mid = (lo + hi) >> 1; if (epoch[mid] <= t) lo = mid + 1; else hi = mid; }
       const on = tail && t >= epoch.at(-1) + base.about.bar_s ? tail : x[lo - 1], buy = fill.side === 'buy';
       out.x.push(on); out.y.push(Number(fill.price)); out.text.push(escapeText(fill.text));
-      out.symbol.push(buy ? 'triangle-up' : 'triangle-down'); out.color.push(buy ? base.data[0].increasing.fillcolor : base.data[0].decreasing.fillcolor);
+      out.symbol.push(buy ? 'triangle-up' : 'triangle-down'); out.color.push(buy ? base.data[0].increasing.line.color : base.data[0].decreasing.line.color);
     }
     return [{type: 'scatter', mode: 'markers', name: 'our fills', x: out.x, y: out.y, text: out.text, hovertemplate: '%{text}<extra></extra>', showlegend: false,
-      marker: {symbol: out.symbol, size: 12, color: out.color, line: {width: 2, color: '#f1f5fb'}}}];
+      marker: {symbol: out.symbol, size: 12, color: out.color, line: {width: 2, color: repainted('#e6edf7')}}}];
   }
   stop() { this.feed?.leave(this.member); }
 }

@@ -57,3 +57,20 @@ function trust(poller, status) {
 }
 const ESCAPES = {'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;'};
 const escapeText = text => String(text ?? '').replace(/[&<>"']/g, c => ESCAPES[c]);
+
+// Figures come in the colours of the dark theme (ui/theme.py); for a reader of the light one each is put in its place.
+const worn = () => document.documentElement.dataset.theme ?? 'dark';
+const triple = hex => [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16)).join(',');
+const LIGHT_TRIPLES = Object.fromEntries(Object.entries(LIGHT_INKS).map(([dark, light]) => [triple(dark), triple(light)]));
+function inked(text) {
+  if (text[0] === '#') return text.length === 7 ? LIGHT_INKS[text.toLowerCase()] ?? text : text.length === 9 ? inked(text.slice(0, 7)) + text.slice(7) : text;
+  const found = /^rgba\(\s*(\d+),\s*(\d+),\s*(\d+),(.*)$/.exec(text), light = found && LIGHT_TRIPLES[found.slice(1, 4).join(',')];
+  return light ? `rgba(${light},${found[4]}` : text;
+}
+function repainted(value) {
+  if (worn() === 'dark' || value === null) return value;
+  if (typeof value === 'string') return value[0] === '#' || value.startsWith('rgba(') ? inked(value) : value;
+  if (Array.isArray(value)) return value.length && typeof value[0] === 'number' && typeof value.at(-1) === 'number' ? value : value.map(repainted);
+  if (typeof value !== 'object' || value.bdata !== undefined) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, repainted(part)]));
+}

@@ -15,10 +15,11 @@ function drawBar(strip) {
     const open = s.phase === 'open';
     parts.push(`<span class="dt-badge ${open ? 'open' : 'dim'}">MARKET ${escapeText(s.phase.toUpperCase())} · ${escapeText(s.next)}</span>`);
     const now = new Date(s.now_ms + strip.poller.sinceTold() * 1000);
+    const told = escapeText(s.source + (s.clock_note ? ' · ' + s.clock_note : ''));
     parts.push(`<span class="dt-clock">${escapeText(CLOCK.format(now))} New York</span>`);
-    parts.push(`<span class="dt-source">${escapeText(s.source)}${s.clock_note ? ' · ' + escapeText(s.clock_note) : ''}</span>`);
+    parts.push(`<span class="dt-source" title="${told}">${told}</span>`);
   }
-  if (t.tone === 'bad') parts.push(`<span class="dt-why" role="alert">${escapeText(t.why)}</span>`);
+  if (t.tone === 'bad') parts.push(`<span class="dt-why" role="alert" title="${escapeText(t.why)}">${escapeText(t.why)}</span>`);
   const html = parts.join('');
   if (html !== strip.html) { strip.bar.innerHTML = html; strip.html = html; }
   strip.root.classList.toggle('stale', t.tone === 'bad');
@@ -67,7 +68,7 @@ export default function ({data, parentElement, setTriggerValue}) {
   }
   const asked = strip.data.selected !== data.selected || JSON.stringify(strip.data.symbols) !== JSON.stringify(data.symbols);
   strip.data = data; strip.trigger = setTriggerValue;
-  root.style.setProperty('--up', data.up ?? '#22c08a'); root.style.setProperty('--down', data.down ?? '#f0575f');
+  root.style.setProperty('--up', data.up); root.style.setProperty('--down', data.down);
   drawChips(strip); drawBar(strip);
   if (asked) strip.poller.now();
   return () => { strip.poller.stop(); STRIPS.delete(root); };
