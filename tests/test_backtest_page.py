@@ -181,7 +181,7 @@ def test_an_answer_stands_with_its_verdicts_figures_and_trades() -> None:
     assert any("★" in cell for cell in table.loc["Sharpe"])
     trades = at.dataframe(key=f"bt_trades_{job.id}_0").value
     assert {"MAE", "MFE", "Why out"} <= set(trades.columns)
-    assert len(at.get("plotly_chart")) == 7
+    assert len([one for one in at.get("bidi_component") if one.proto.component_name == "desk_figure"]) == 7
     assert "Robust centre" in text
     assert "SIMULATED" not in text
     assert field(at, "fast").value == 5  # type: ignore[attr-defined]

@@ -87,9 +87,9 @@ def test_a_source_that_lacks_a_setting_changes_nothing() -> None:
 
 def test_colours_and_zone_are_kept() -> None:
     at = opened(ROOT / "pages" / "settings.py")
-    at.radio(key="desk_palette").set_value("blue-orange").run()
+    at.radio(key="desk_palette").set_value("green-red").run()
 
-    assert bootstrap.people().preferences()["palette"] == "blue-orange"
+    assert bootstrap.people().preferences()["palette"] == "green-red"
 
 
 def test_refused_files_are_listed_with_the_cure(home: Path) -> None:

@@ -139,6 +139,7 @@ def test_every_kind_and_deed_has_its_place_in_the_tables() -> None:
 # What pages offer: to everybody what only looks, finds or is one's own
 LOOKS = (
     "history_setup",  # leads to the settings
+    "guide_",
     "desk_stop",
     "desk_palette",
     "desk_zone",

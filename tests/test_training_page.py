@@ -241,7 +241,7 @@ def test_the_sentinels_word_and_the_money_stand_where_they_were_kept(home: Path)
     assert "close_next tells the answer alone" in texts(at)
     money = next(one.value for one in at.dataframe if "Held" in one.value)
     assert money.iloc[0].tolist() == ["Net return", "+1.0%", "+2.0%"]
-    assert len(at.get("plotly_chart")) == 3
+    assert len([one for one in at.get("bidi_component") if one.proto.component_name == "desk_figure"]) == 3
 
 
 # Load
