@@ -65,7 +65,7 @@ EXITS = {"stop": Exit("atr", 3.0), "target": Exit("atr", 6.0)}
 FILTERS = (Volume(bars=20, percentile=40.0), Regime())
 SETUPS = (
     Setup(cash=33_000.0, fraction=0.09, **EXITS),
-    Setup(cash=33_000.0, fraction=0.12, filters=FILTERS, **EXITS),
+    Setup(cash=33_000.0, fraction=0.12, filters=FILTERS, trail=Exit("atr", 3.0), target=EXITS["target"]),
     Setup(cash=33_000.0, fraction=0.12, filters=FILTERS[:1], entry=Entry(0.02, 45.0, "chase"), **EXITS),
 )
 RATES = {"place": 0.05, "cancel": 0.05, "orders": 0.01, "fills": 0.01, "accounts": 0.005}
