@@ -139,8 +139,8 @@ def _what(seen: Seen, symbols: int, seed: int, seconds: float) -> str:
     return (
         f"{hours:.0f} hours on a virtual clock from {seen.begins:%A %d %B %Y %H:%M} UTC, {symbols} symbols by the "
         "minute, three strategies at work (SMA crossover, the three pairs together: plain; with filters volume and "
-        "regime, and a stop that trails; with filter volume and a limit entry that is chased), on the paper broker over "
-        "a bad line, seed "
+        "regime, and a stop that trails; with filter volume and a limit entry that is chased), on the paper broker "
+        "over a bad line, seed "
         f"{seed}: {seen.turns:,} turns of the engine in {seconds:,.0f} s. {seen.deaths} engines died on the way."
     )
 
