@@ -114,11 +114,12 @@ class Database:
     def version(self) -> Version | None:
         """What is another one after each commit to this file, by whatever process or connection, and where another
         file lies at its place. None where nobody can tell: in PostgreSQL, which has no such number that would cost
-        less than a question, and of a file that cannot be read just now. What it is told of is then not remembered."""
+        less than a question, and of a file that is gone or cannot be read just now. Nothing is remembered of it then.
+        """
         if self.path is None:
             return None
-        if self._read_only:
-            self.follow()
+        if self._read_only and not self.follow():
+            return None
         try:
             with self._watching:
                 if self._watch is None:
@@ -130,17 +131,19 @@ class Database:
         except sqlite3.Error:
             return None
 
-    def follow(self) -> None:
-        """Open the file anew where another one lies at its place: connections to the old one are of no use."""
+    def follow(self) -> bool:
+        """Open the file anew where another one lies at its place: connections to the old one are of no use. False where
+        none lies there."""
         if self.path is None:
-            return
+            return True
         try:
             found = self.path.stat()
         except OSError:
-            return
+            return False
         if self.file != (found.st_dev, found.st_ino):
             self.close()
             self.file = (found.st_dev, found.st_ino)
+        return True
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -57,7 +57,13 @@ class Deciding:
             None if price is None else max(what.tick, what.round_price(price * here / there))
             for price in (plan.stop, plan.target, plan.trail, plan.level)
         )
+        if level is not None and self._nearer_to_the_price(symbol, plan.level, level):
+            level = None  # the new prices were there before the new shares and have moved it: it begins anew
         return Protection(symbol, stop, target, trail=trail, level=level)
+
+    def _nearer_to_the_price(self, symbol: str, one: Decimal | None, other: Decimal) -> bool:
+        last = self._tools.facts.price(symbol)
+        return one is not None and last is not None and abs(one - last) < abs(other - last)
 
     async def settle(self, waiting: Waiting) -> Answer | None:
         """Say which of the orders at the broker a frozen one is; '' for none of them."""

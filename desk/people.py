@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from desk.subscriptions import MOST_SUBSCRIPTIONS, Subscription
 from domain.clock import Clock, SystemClock
-from domain.errors import DeskError
+from domain.errors import DeskError, SettingsError
 from domain.notices import Kind
 
 OWNER = "owner"
@@ -196,9 +196,15 @@ class People:
 
 def _for_its_owner(path: Path) -> None:
     """Make the file where there is none; nobody else on this machine reads where people are reached."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(0o600)
-    path.chmod(0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o600)
+        path.chmod(0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"{path.parent} cannot be written ({error.strerror}): the desk keeps there all it knows. Let it be written "
+            "by whoever runs the desk, or let DATA_DIR name another folder"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,7 +342,7 @@ class Reader:
             return
         with self._database.read() as db:
             if self._seen != self._database.file and _has_tables(db):
-                self._seen = self._database.file
+                self._seen, self._folds = self._database.file, Folds()  # a backup has the same id and fewer fills
             yield db if self._seen == self._database.file else None
 
     def _rows(self, statement: sa.Select[Any], **values: Any) -> list[sa.Row[Any]]:

@@ -63,4 +63,6 @@ def stop_leg(held: Decimal, plan: Protection, last: Decimal | None, tick: Decima
     as_near = level is None or not nearer(held, level, fresh)
     if may_trail and beyond_fixed and as_near:
         return StopLeg(on_tick(held, fresh, tick), plan.trail, keeps)
-    return StopLeg(on_tick(held, fresh if floor is None else floor, tick), None, keeps)
+    begins = nearest(held, fixed, fresh if level is None else level)
+    assert begins is not None, "there is a price"
+    return StopLeg(on_tick(held, begins, tick), None, keeps)

@@ -174,8 +174,7 @@ class Supervisor:
         if order.status is Status.WORKING:
             self._tools.clear(about)
             del self._rests[*key, step.purpose]
-            if step.trail is not None:
-                self._trails.taken(key)
+            self._trails.taken(key, look, step)
             return True
         if step.trail is not None and order.status in (Status.DENIED, Status.REFUSED):
             return await self._rest_plainly(key, look, step, order.reasons)

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 import pandas as pd
 
+from desk.protection import Rest
 from desk.records import Protection
 from desk.stop_leg import StopLeg, level_at, nearer, nearest, stop_leg
 from desk.tools import Key, Tools
@@ -22,6 +23,7 @@ from domain import candles as cd
 from domain.calendars import Phase
 from domain.errors import DeskError
 from domain.instruments import Instrument, instrument
+from domain.orders import Purpose
 from domain.quotes import Quote
 
 NOT_AGAIN_FOR = timedelta(seconds=60)
@@ -107,11 +109,20 @@ class Trails:
         self._refused[key] = self._tools.now()
         self._tools.note(f"trailing {key[0]} {key[1]}", f"The stop of {key[1]} cannot trail at the broker: {why}"[:300])
 
-    def taken(self, key: Key) -> None:
-        """A trailing order rests."""
-        self._refused.pop(key, None)
-        self._stood.pop(key, None)
-        self._tools.clear(f"trailing {key[0]} {key[1]}")
+    def taken(self, key: Key, look: _Look, step: Rest) -> None:
+        """This order rests. Where a plain one does in the stead of a trail that nothing has moved yet, outside regular
+        hours for one, the trail stands there: another price does not move it away."""
+        if step.trail is not None:
+            self._refused.pop(key, None)
+            self._stood.pop(key, None)
+            self._tools.clear(f"trailing {key[0]} {key[1]}")
+            return
+        plan, price = look.plan, step.price
+        if step.purpose is not Purpose.STOP or plan.trail is None or plan.level is not None or price is None:
+            return
+        if plan.stop is None or nearer(look.held, price, plan.stop):
+            with self._tools.write() as write:
+                write.move_trail(*key, price)
 
     def _may_trail(self, key: Key, quote: Quote | None) -> bool:
         now, refused = self._tools.now(), self._refused.get(key)
@@ -123,14 +134,15 @@ class Trails:
         return age <= float(self._tools.risk.limits.max_quote_age_s)
 
     def _not_too_often(self, key: Key, look: _Look, found: StopLeg) -> StopLeg:
-        """While the desk itself moves a plain stop, it does so in steps of a quarter of the distance."""
+        """While the desk itself moves a plain stop, it does so in steps of a quarter of the distance; a fixed stop that
+        is nearer counts at once."""
         stood, trail = self._stood.get(key), look.plan.trail
         if found.trail is not None or found.price is None or trail is None:
             return found
         if stood is None or not nearer(look.held, found.price, stood) or abs(found.price - stood) >= trail * A_PART:
             self._stood[key] = found.price
             return found
-        return StopLeg(stood, None, found.keeps)
+        return StopLeg(nearest(look.held, stood, look.plan.stop), None, found.keeps)
 
     # What happened while nobody looked
 

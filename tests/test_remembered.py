@@ -157,8 +157,9 @@ def test_a_file_put_in_the_place_of_the_ledger_is_another_version(tmp_path: Path
         whole.backup(kept)
     with ledger.write(epoch) as write:
         working(write, order())
+        write.add_fill(fill())
     reader = Reader(f"sqlite:///{path}", CLOCK)
-    assert len(reader.open_orders()) == 1
+    assert (len(reader.open_orders()), len(reader.positions("main"))) == (1, 1)
 
     ledger.close()
     for name in (f"{path}-wal", f"{path}-shm"):
@@ -166,7 +167,20 @@ def test_a_file_put_in_the_place_of_the_ledger_is_another_version(tmp_path: Path
     shutil.copy(backup, tmp_path / "new.db")
     os.replace(tmp_path / "new.db", path)
 
-    assert reader.open_orders() == []
+    assert (reader.open_orders(), reader.positions("main")) == ([], {})
+
+
+def test_a_ledger_that_was_taken_away_lets_nobody_trade(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger, epoch = founded(f"sqlite:///{path}")
+    with ledger.write(epoch) as write:
+        write.set_control(GLOBAL, TradingState.ENABLED, reason="test", actor="owner")
+    reader = Reader(f"sqlite:///{path}", CLOCK)
+    assert reader.trading_state().state is TradingState.ENABLED
+
+    path.unlink()
+
+    assert reader.trading_state().state is TradingState.DISABLED
 
 
 def test_a_file_that_is_not_there_has_no_version(tmp_path: Path) -> None:

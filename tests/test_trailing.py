@@ -63,6 +63,8 @@ def plan(stop: object = None, level: object = None, trail: object = TRAIL) -> Pr
         (-1, plan(level="101.996"), 101, True, StopLeg(D("101.99"), None, TRAIL)),
         (1, plan(), 100, False, StopLeg(D("98.00"), None, TRAIL)),
         (1, plan(level=97), 100, False, StopLeg(D("97.00"), None, TRAIL)),
+        (1, plan(stop=97), 100, False, StopLeg(D("98.00"), None, TRAIL)),  # the nearer one, though none may trail yet
+        (-1, plan(stop=101), 100, False, StopLeg(D("101.00"), None, TRAIL)),
         (1, plan(), None, True, StopLeg(None, TRAIL, TRAIL)),  # without a price only the broker knows where it begins
         (1, plan(level=97), None, True, StopLeg(D("97.00"), None, TRAIL)),
         (1, plan(stop=95, trail=None), 100, True, StopLeg(D(95))),
@@ -296,6 +298,25 @@ async def test_outside_regular_hours_no_price_moves_the_level(desk: PaperDesk) -
     assert (level(desk), stops(desk)) == (D(98), [("trailing stop", D(100), D(2))])
 
 
+@pytest.mark.parametrize(("side", "prices", "stands"), [("buy", "98 99.50 97", 98), ("sell", "101 99 103", 102)])
+async def test_a_trail_that_begins_outside_regular_hours_stays_where_its_plain_stop_rests(
+    desk: PaperDesk, side: str, prices: str, stands: int
+) -> None:
+    await desk.ask(Kind.SET_LIMIT, name="shorting", value=True)
+    await desk.place(side=side)
+    await desk.tick(2)
+    desk.clock.time = desk.clock.now().astimezone(NEW_YORK).replace(hour=17)
+    await desk.ask(Kind.PROTECT, account="main", symbol="AAPL", trail="2.00")
+    await desk.tick(2, AAPL="100.00")
+    resting = [order.id for order in desk.open()]
+
+    for price in prices.split():
+        await desk.tick(7, AAPL=price)
+
+    assert [order.id for order in desk.open()] == resting
+    assert (level(desk), stops(desk)) == (stands, [("stop", D(100), D(stands))])
+
+
 # Where nobody takes it
 
 
@@ -336,6 +357,18 @@ async def test_where_the_broker_takes_no_trailing_stop_a_plain_one_rests_at_once
         assert not any("cannot trail" in said for said in desk.engine.tools.problems.values())
 
 
+async def test_a_fixed_stop_moved_nearer_counts_at_once_where_the_desk_moves_the_trail(tmp_path: Path) -> None:
+    line, clock = Line(refuses=Purpose.STOP), ManualClock(MORNING)
+    async with trading(tmp_path, clock=clock, broker=lambda inner: NoTrails(inner, clock, line)) as desk:
+        await bought(desk, trail="4.00")
+        assert stops(desk) == [("stop", D(100), D("96.00"))]
+
+        await desk.ask(Kind.PROTECT, account="main", symbol="AAPL", stop="96.80")  # less than a quarter nearer
+        await desk.tick(8)
+
+        assert stops(desk) == [("stop", D(100), D("96.80"))]
+
+
 async def test_where_the_gates_refuse_a_trailing_stop_a_plain_one_stays(
     desk: PaperDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +403,28 @@ async def test_a_target_that_is_not_met_gives_way_to_a_stop_as_near_as_before(tm
         await desk.tick(14, AAPL="105.00")
 
         assert stops(desk) == [("stop", D(100), D("104.50"))]
+
+
+@pytest.mark.parametrize("first", ["prices", "shares"])
+async def test_a_level_is_split_once_whichever_comes_first_the_prices_or_the_shares(tmp_path: Path, first: str) -> None:
+    """One for ten. Split twice the level would stand far above the price, and the shares would be sold at market."""
+    clock = ManualClock(MORNING)
+    async with trading(tmp_path, clock=clock, broker=lambda inner: MuteBroker(inner, clock)) as desk:
+        await bought(desk, trail="2.00")
+        assert desk.engine is not None
+        assert isinstance(desk.broker, MuteBroker)
+        if first == "prices":
+            await desk.tick(3, AAPL="1000.00")
+        desk.broker.given["AAPL"] -= 90
+        desk.engine.tools.look_again = True
+        await desk.tick(3, AAPL="1000.00")
+
+        figures = {"here": "100", "there": "10", "reason": "a split was announced"}
+        await desk.ask(Kind.ACCEPT, account="main", about="AAPL", **figures)
+        await desk.tick(4)
+
+        assert (desk.held(), level(desk)) == (10, D(980))
+        assert desk.reader.protection("main")["AAPL"].trail == D(20)
 
 
 async def test_prices_that_no_engine_saw_are_asked_of_the_candles_where_the_order_followed_them(tmp_path: Path) -> None:
