@@ -97,7 +97,7 @@ def book(*, broker_id: str, status: str = "FILLED", filled: str = "10", moves: t
     }
     moved = [{"event": "move", "details": {"order": "o-1", "after": after, "reasons": []}} for after in moves]
     armed = [{"event": "arming", "details": {"armed": True}}]
-    return Book({"o-1": order}, {"OURS": attempt}, [fill], [*armed, *moved], [], {}, [], D(1000))
+    return Book({"o-1": order}, {"OURS": attempt}, [fill], [*armed, *moved], [], {}, {}, [], D(1000))
 
 
 def venue(*orders: AtBroker) -> Venue:

@@ -57,8 +57,19 @@ class House:
 
     async def turns(self, many: int = 25) -> None:
         for _ in range(many):
-            await self.desk.tick(seconds=0.1)
-            await asyncio.sleep(0.01)
+            await self._turn()
+        for _ in range(400):  # it is minded beside the turns; an idle one is about to be woken
+            if self._state() != "idle":
+                break
+            await self._turn()
+
+    async def _turn(self) -> None:
+        await self.desk.tick(seconds=0.1)
+        await asyncio.sleep(0.01)
+
+    def _state(self) -> str:
+        engine = self.desk.reader.engine()
+        return "" if engine is None else str(engine.details.get("etrade", {}).get("state", ""))
 
     def told(self) -> dict[str, Any]:
         engine = self.desk.reader.engine()
