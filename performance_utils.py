@@ -288,19 +288,24 @@ def use_desk(new: Desk | None) -> None:
         old, _desk = _desk, new
     if old is not None and old is not new:
         old.close()
-    for interval in FRESH_S:
-        _cached(interval).clear()
+    for kept in list(_loaders.values()):  # only those there are: to make one warns a shell that no page runs
+        kept.clear()
 
 
-@functools.cache
+_loaders: dict[str, Any] = {}
+
+
 def _cached(interval: str) -> Any:
     """A cached loader of its own for each interval: Streamlit knows a cache, and its time to live, by this name."""
+    if interval in _loaders:
+        return _loaders[interval]
 
     def load(symbol: str, days: int) -> pd.DataFrame:
         return desk().candles(symbol, interval, days).candles
 
     load.__qualname__ = f"load_{interval}"
-    return st.cache_data(ttl=FRESH_S[interval], max_entries=256, show_spinner=False)(load)
+    cached = st.cache_data(ttl=FRESH_S[interval], max_entries=256, show_spinner=False)(load)
+    return _loaders.setdefault(interval, cached)
 
 
 def get_candles_cached(symbol: str, interval: str = "1d", days: int = 365) -> pd.DataFrame:

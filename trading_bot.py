@@ -16,7 +16,6 @@ import signal
 import sys
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import settings as settings_file
@@ -124,8 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     except Exception as error:
         if asked.kill is not None:
-            print(_stop_by_file(asked.kill, asked.reason, error))
-            return 0
+            return _stop_by_file(asked.kill, asked.reason, error)
         if not isinstance(error, DeskError):
             raise
         print(str(error), file=sys.stderr)
@@ -157,14 +155,21 @@ def _live_check() -> int:
     return live_check.main(settings, SystemClock())
 
 
-def _stop_by_file(level: KillLevel, reason: str, error: Exception) -> str:
-    """Whatever is broken, this stops every desk of the data folder."""
+def _stop_by_file(level: KillLevel, reason: str, error: Exception) -> int:
+    """Whatever is broken, this stops every desk of the data folder: 0 where it is written, 2 where nothing is."""
+    path = settings_file.roughly().data_dir / "HALT"  # where the engine looks, whichever setting is wrong
     try:
-        folder = settings_file.load().data_dir
-    except DeskError:
-        folder = Path("data")
-    write_halt(folder / "HALT", level, reason)
-    return f"The desk cannot be opened ({error}); {folder / 'HALT'} is written: every engine obeys it."
+        write_halt(path, level, reason)
+    except OSError as unwritten:
+        said = (
+            f"NOT STOPPED: the desk cannot be opened ({error}) and {path} cannot be written ({unwritten.strerror}). "
+            "End the engine's process (Ctrl+C where it runs); what rests at the broker stays there: close it on the "
+            "broker's own site."
+        )
+        print(said, file=sys.stderr)
+        return 2
+    print(f"The desk cannot be opened ({error}); {path} is written: every engine of that folder obeys it.")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,7 +32,7 @@ from tests.kept_desks import (
 )
 from tests.ledgers import fill, opened, order, spawn, tampering, working
 from tests.trading import MORNING
-from upkeep import archive, backup, sealed
+from upkeep import archive, backup, line, sealed
 
 
 @pytest.fixture
@@ -211,6 +211,34 @@ def test_only_sound_backups_of_this_desk_count_and_go(tmp_path: Path) -> None:
     assert set(settings.backup_dir.iterdir()) == {mine[4], mine[3], mine[2], foreign, unknown, disguised}
     with pytest.raises(BackupError, match="1 or more"):
         backup.prune(settings, settings.backup_dir, 0)
+
+
+def test_the_list_says_where_it_looked_and_that_others_lie_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, other = small(tmp_path / "here"), small(tmp_path / "other")
+    monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
+    backup.identity(settings.data_dir, make=True)
+    to = settings.backup_dir
+
+    assert line.run(["list", "--to", str(to)]) == 0
+    made(other.model_copy(update={"backup_dir": to}))
+    assert line.run(["list", "--to", str(to)]) == 0
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"none of this desk in {to}"
+    assert second == f"{first}; 1 of other desks there: name one to restore it"
+
+
+def test_a_keep_that_cannot_be_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(small(tmp_path).data_dir))
+
+    assert line.run(["backup", "--to", str(tmp_path / "to"), "--keep", "0"]) == 2
+
+    assert "1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
 
 
 # Secrets

@@ -29,11 +29,13 @@ from domain.instruments import instrument
 from domain.quotes import Quote
 from feeds.market import Market, open_market
 from settings import Settings
+from simulator.demo import __main__ as demo_line
 from simulator.demo import market, person, room, script
 from tests.browser.conftest import free_port
 from tests.conftest import ROOT
 from tests.toy_engine import ToyEngine, of_this_machine
 from ui.desk_state import engine_words
+from upkeep import presence
 
 REAL = ManualClock().now()
 DAY_S = (script.moment(script.ENDS) - script.moment(script.OPENS)).total_seconds()
@@ -106,6 +108,42 @@ def test_a_link_to_another_folder_is_refused(folder: Path, tmp_path: Path) -> No
 
     with pytest.raises(SettingsError, match="is a link"):
         room.made(tmp_path / "link")
+
+
+def test_a_file_or_a_demo_that_runs_there_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(SettingsError, match="is no folder"):
+        room.made(tmp_path / "file")
+
+    presence.enter(folder)
+    try:
+        running = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"from simulator.demo import room; from pathlib import Path; room.made(Path({str(folder)!r}))",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        presence.leave(folder)
+
+    assert "another demo runs in" in running.stderr
+    assert (folder / room.INSIDE / room.DAY).is_file()
+
+
+@pytest.mark.parametrize("asked", [["--speed", "0"], ["--speed", "nan"], ["--port", "99999"], ["--wait", "-1"]])
+def test_a_figure_that_no_demo_can_have_is_refused_in_words(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        demo_line._parser().parse_args(asked)
+
+    assert f"{asked[0]}: " in (said := capsys.readouterr().err)
+    assert f"got {asked[1]}" in said
 
 
 def test_each_demo_begins_in_an_empty_folder(folder: Path) -> None:

@@ -214,3 +214,26 @@ def test_a_certificate_that_ends_is_said_in_time(here: Path) -> None:
     states += [one.state for one in checks_doors.port_and_tls() if one.what == "TLS files"]
 
     assert states == [WRONG, NOTE, FINE, WRONG, FINE]
+
+
+def test_a_door_that_the_environment_opens_wider_is_seen_as_in_a_container(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What listens on every address needs an account and encryption, whatever the file says."""
+    monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "0.0.0.0")
+
+    found = [*checks_doors.accounts(), *checks_doors.port_and_tls()]
+
+    said = {one.what: one.said for one in found if one.state == WRONG}
+    assert said["Encryption"] == "none, and it listens on 0.0.0.0"
+    assert said["Accounts"] == "none yet"
+
+
+def test_a_certificate_that_the_environment_names_is_looked_at(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_SSL_CERT_FILE", str(here / "gone.pem"))
+    monkeypatch.setenv("STREAMLIT_SERVER_SSL_KEY_FILE", str(here / "gone.pem"))
+
+    [found] = [one for one in checks_doors.port_and_tls() if one.what == "TLS files"]
+
+    assert found.state == WRONG
+    assert "gone.pem" in found.said

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from desk.people import MOST_WATCHED, People
-from domain.errors import DeskError
+from domain.errors import DeskError, SettingsError
 
 
 @pytest.fixture
@@ -76,3 +76,10 @@ def test_tabs_that_add_at_the_same_moment_all_keep_their_symbol(url: str) -> Non
 
     assert sorted(People(url).watchlist()) == sorted(symbols)
     assert People(url).preferences() == {"watchlist_chosen": True}
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"no folder")
+
+    with pytest.raises(SettingsError, match=r"data cannot be written .*DATA_DIR"):
+        People(f"sqlite:///{tmp_path / 'data' / 'people.db'}")

@@ -26,6 +26,15 @@ def test_candles_come_as_a_frame_and_are_cached(desk: pu.Desk, feed: ScriptedFee
     assert first.equals(again)
 
 
+def test_a_shell_that_asks_for_no_candles_makes_no_cache(desk: pu.Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit warns of each one that is made outside of a page."""
+    monkeypatch.setattr(pu, "_loaders", {})
+
+    pu.use_desk(desk)
+
+    assert pu._loaders == {}
+
+
 def test_a_cached_frame_that_a_caller_spoils_is_whole_again(desk: pu.Desk) -> None:
     spoiled = pu.get_candles_cached("AAPL", "1d", 30)
     spoiled["close"] = -1.0

@@ -206,6 +206,15 @@ def test_no_program_opens_a_folder_while_it_is_restored(tmp_path: Path) -> None:
         presence.enter(settings.data_dir)
 
 
+def test_a_notifier_that_died_before_its_first_table_is_no_obstacle(tmp_path: Path) -> None:
+    settings = small(tmp_path)
+    with closing(sqlite3.connect(settings.data_dir / "notices.db")) as db:
+        db.execute("PRAGMA user_version=1")
+    path = made(settings)
+
+    assert back(settings, path).manifest is not None
+
+
 def test_a_halt_file_of_a_persons_own_stays(tmp_path: Path) -> None:
     settings = small(tmp_path)
     path = made(settings)

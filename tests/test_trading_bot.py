@@ -118,6 +118,7 @@ def test_the_command_line_stops_and_re_arms(environment: dict[str, str]) -> None
 
     assert "CANCEL is asked for" in said
     assert "enabled: back from lunch" in status
+    assert "WARNING" not in status  # of a page's caches, which no shell has
 
 
 def test_a_stop_that_no_engine_hears_is_the_first_thing_the_next_one_does(environment: dict[str, str]) -> None:
@@ -136,6 +137,23 @@ def test_where_everything_is_broken_the_stop_is_a_file(environment: dict[str, st
 
     assert "HALT" in said
     assert list(Path(environment["DATA_DIR"]).glob("HALT*")) != []
+
+
+def test_with_wrong_settings_the_stop_still_lies_where_the_engine_looks(environment: dict[str, str]) -> None:
+    status, said = run({**environment, "TRADING": "nonsense"}, "--kill", "4")
+
+    assert (status, (Path(environment["DATA_DIR"]) / "HALT").is_file()) == (0, True)
+    assert environment["DATA_DIR"] in said
+
+
+def test_a_stop_that_can_be_written_nowhere_says_so_and_what_is_left_to_do(environment: dict[str, str]) -> None:
+    Path(environment["DATA_DIR"]).write_bytes(b"no folder")
+
+    status, said = run(environment, "--kill", "4")
+
+    assert status == 2
+    assert "NOT STOPPED" in said
+    assert "Traceback" not in said
 
 
 def test_a_level_nobody_knows_is_refused(environment: dict[str, str]) -> None:

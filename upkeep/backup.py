@@ -210,8 +210,7 @@ def listed(folder: Path, desk: str = "") -> list[Listed]:
 def prune(settings: Settings, folder: Path, keep: int) -> list[Path]:
     """Remove what is older than the newest `keep` archives: of this desk, and only where those that stay were read to
     the last byte, and those that go as well. What is damaged or foreign stays and does not count."""
-    if keep < 1:
-        raise BackupError(f"KEEP is how many backups stay, 1 or more: got {keep}")
+    check_keep(keep)
     desk, kept, gone = identity(settings.data_dir), 0, list[Path]()
     with locked(settings.data_dir):
         for one in listed(folder, desk):
@@ -226,6 +225,12 @@ def prune(settings: Settings, folder: Path, keep: int) -> list[Path]:
         if gone:
             durable.sync_folder(folder)
     return gone
+
+
+def check_keep(keep: int) -> None:
+    """BackupError where so many cannot stay."""
+    if keep < 1:
+        raise BackupError(f"KEEP is how many backups stay, 1 or more: got {keep}")
 
 
 def identity(data_dir: Path, *, make: bool = False) -> str:

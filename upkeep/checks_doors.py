@@ -29,6 +29,13 @@ from upkeep.presence import used
 from upkeep.unsaid import unsaid
 
 PORT = 8501
+ENCRYPT = "docs/sign-in.md; in a container: docker compose run --rm dashboard certificate"
+_VARIABLES = {
+    "port": "STREAMLIT_SERVER_PORT",
+    "address": "STREAMLIT_SERVER_ADDRESS",
+    "sslCertFile": "STREAMLIT_SERVER_SSL_CERT_FILE",
+    "sslKeyFile": "STREAMLIT_SERVER_SSL_KEY_FILE",
+}
 EXPIRES = timedelta(days=21)
 _SHARED = ("sms", "whatsapp")  # the two share Twilio's keys: either is begun by settings of its own
 
@@ -48,7 +55,8 @@ def accounts() -> Iterator[Finding]:
             with database.read() as db:
                 rows = db.execute(sa.select(accounts_table.c.role, accounts_table.c.suspended)).all()
         except LedgerError as error:
-            yield wrong("Accounts", unsaid(error), "nobody can sign in", "make restore FROM=…")
+            cure = "make restore FROM=…" if os.access(path.parent, os.W_OK) else f"let {path.parent} be written first"
+            yield wrong("Accounts", unsaid(error), "nobody can sign in", cure)
             return
         finally:
             database.close()
@@ -59,15 +67,17 @@ def accounts() -> Iterator[Finding]:
         yield wrong("Accounts", "no owner among them who may sign in", why, cure)
     elif people:
         yield fine("Accounts", f"{people}, {owners} of them owners")
-    else:
+    elif is_loopback(str(_server().get("address", ""))) and not settings.public_url:
         why = "the desk opens for whoever sits at this machine, and for nobody else"
         yield note("Accounts", "none yet", why, "make owner")
+    else:
+        why = "others could come in by this door: the desk does not open without one"
+        yield wrong("Accounts", "none yet", why, "make owner")
 
 
 def port_and_tls() -> Iterator[Finding]:
-    """What .streamlit/config.toml says of the door."""
-    settings, said = settings_file.roughly(), _config()
-    server: dict[str, Any] = said.get("server", {})
+    """What .streamlit/config.toml and the environment say of the door."""
+    settings, server = settings_file.roughly(), _server()
     port, address = int(server.get("port", PORT)), str(server.get("address", ""))
     with socket.socket() as line:
         line.settimeout(1.0)
@@ -84,7 +94,7 @@ def port_and_tls() -> Iterator[Finding]:
     if not cert and not key:
         if not is_loopback(address) and not settings.public_url:
             why = "passwords could be read on the way: the desk does not open"
-            yield wrong("Encryption", f"none, and it listens on {address or 'every address'}", why, "docs/sign-in.md")
+            yield wrong("Encryption", f"none, and it listens on {address or 'every address'}", why, ENCRYPT)
         else:
             how = "a proxy ends TLS" if settings.public_url else "reached from this machine alone"
             yield fine("Encryption", how)
@@ -92,9 +102,13 @@ def port_and_tls() -> Iterator[Finding]:
     yield from _files(cert, key)
 
 
-def _config() -> dict[str, Any]:
+def _server() -> dict[str, Any]:
+    """How the server is told to listen: by its file, and above that by the environment, as in a container."""
     path = Path(CONFIG)
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    said = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    outside = settings_file.without_ours()
+    told = {name: outside[variable] for name, variable in _VARIABLES.items() if outside.get(variable)}
+    return {**said.get("server", {}), **told}
 
 
 def _files(cert: object, key: object) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,11 @@ def _engine(name: str, db: sa.Connection) -> Iterator[Finding]:
 def books() -> Iterator[Finding]:
     """Every other database: people, accounts, messages, research, the paper broker's own."""
     data, sound = settings_file.roughly().data_dir, 0
+    if data.exists() and not os.access(data, os.W_OK):
+        yield note(
+            "Databases", "not looked at", f"SQLite reads one only where it may write beside it: see {data} above"
+        )
+        return
     for path in sorted(data.glob("*.db")):
         if path.name.startswith(("ledger-", "live-")) or not path.stat().st_size:
             continue

@@ -107,6 +107,8 @@ def drop_unsent(path: Path, clock: Clock) -> None:
     now = schema.Moment().process_bind_param(clock.now(), None)  # type: ignore[arg-type]
     said = "the desk was restored from a backup: what waited then is not sent again"
     with contextlib.closing(sqlite3.connect(path)) as db, db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'delivery'").fetchone():
+            return  # whoever made the file died before its tables were there
         db.execute(
             "UPDATE delivery SET state = 'dropped', ended = ?, said = ? WHERE state IN ('waiting', 'sending')",
             (now, said),

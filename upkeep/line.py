@@ -40,14 +40,22 @@ def _do(asked: argparse.Namespace, settings: Settings) -> int:
         for one in manifest.ledgers:
             print(f"  {one.name}: {one.audit_seq:,} audit lines{'; contradicts itself' if one.problems else ''}")
         return 1 if any(one.problems for one in manifest.ledgers) else 0
-    for found in backup.listed(asked.to or settings.backup_dir, backup.identity(settings.data_dir)):
+    folder, desk = asked.to or settings.backup_dir, backup.identity(settings.data_dir)
+    of_ours = backup.listed(folder, desk)
+    for found in of_ours:
         made = f"{found.manifest.made_at:%d %b %Y %H:%M} UTC" if found.manifest else found.wrong
         print(f"{found.path.name}  {backup.size_words(found.size):>10}  {made}")
+    others = len(backup.listed(folder)) - len(of_ours)
+    if others or not of_ours:
+        said = f"{'none' if not of_ours else len(of_ours)} of this desk in {folder}"
+        print(said + (f"; {others} of other desks there: name one to restore it" if others else ""))
     return 0
 
 
 def _backup(asked: argparse.Namespace, settings: Settings) -> int:
     to = asked.to or settings.backup_dir
+    if asked.keep is not None:
+        backup.check_keep(asked.keep)
     passphrase = _passphrase(asked, twice=True) if asked.secrets else None
     made = backup.make(settings, to, clock=SystemClock(), candles=asked.candles, passphrase=passphrase)
     print(f"{made.path}: {len(made.manifest.files)} files, {backup.size_words(made.size)}, read back and whole")

@@ -128,8 +128,9 @@ _FILES = {Path(name).name for name in contents.SECRET_FILES}
 
 def _room(settings: Settings, manifest: Manifest) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(settings.data_dir).free) < manifest.unpacked + SPARE:
-        said = f"{settings.data_dir} has {free >> 20:,} MB free, the archive unpacks to {manifest.unpacked >> 20:,} MB"
+    needed = manifest.unpacked + SPARE
+    if (free := shutil.disk_usage(settings.data_dir).free) < needed:
+        said = f"{settings.data_dir} has {free >> 20:,} MB free and {needed >> 20:,} MB are needed"
         raise BackupError(f"{said}: make room first; nothing was changed")
 
 

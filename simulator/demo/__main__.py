@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator.demo", description="A scripted market day, hurried.")
-    parser.add_argument("--port", type=int, default=8501, help="where the dashboard listens (8501)")
+    parser.add_argument("--port", type=_between(1, 65535, int), default=8501, help="where the dashboard listens (8501)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="a folder of its own, made anew (demo-data)")
-    parser.add_argument("--speed", type=float, default=script.SPEED, help="how fast the clock runs (60)")
-    parser.add_argument("--wait", type=float, default=12.0, help="seconds to open the page before the day begins (12)")
+    fast = "how fast the clock runs, 1 to 120 (60)"
+    parser.add_argument("--speed", type=_between(1, 120, float), default=script.SPEED, help=fast)
+    parser.add_argument(
+        "--wait",
+        type=_between(0, 3600, float),
+        default=12.0,
+        help="seconds to open the page before the day begins (12)",
+    )
     return parser
+
+
+def _between(least: float, most: float, read: type[int] | type[float]) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = read(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{least} to {most}: got {text}")
+        return value
+
+    number.__name__ = "number"  # as a refusal calls what was no number at all
+    return number
 
 
 def _run(folder: Path, port: int, speed: float, wait: float, stop: threading.Event) -> int:

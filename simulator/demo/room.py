@@ -9,6 +9,7 @@ from pathlib import Path
 
 from domain.errors import SettingsError
 from simulator.demo import market, script
+from upkeep.presence import used
 
 INSIDE, DAY, BEGUN = "demo", "day.json", "begun.json"  # as `feeds._demo_day` looks for them
 
@@ -16,10 +17,14 @@ INSIDE, DAY, BEGUN = "demo", "day.json", "begun.json"  # as `feeds._demo_day` lo
 def made(folder: Path) -> Path:
     """An empty folder with the day in it. SettingsError, and nothing touched, where something lies there that is no
     demo's: a ledger, keys, anything."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is no folder: name another with --folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / INSIDE / DAY).is_file():
         raise SettingsError(f"{folder} holds something that is no demo's: name another folder with --folder")
     if folder.is_symlink():
         raise SettingsError(f"{folder} is a link: name the folder itself")
+    if used(folder):
+        raise SettingsError(f"another demo runs in {folder}: stop it, or name another folder with --folder")
     if folder.exists():
         shutil.rmtree(folder)
     (folder / INSIDE).mkdir(parents=True, mode=0o700)
