@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
 from pathlib import Path
@@ -122,6 +123,19 @@ def labels(at: AppTest) -> set[str]:
 
 
 # States of the page
+
+
+@pytest.mark.parametrize(
+    ("exits", "words"),
+    [
+        ({"stop": None, "target": Exit("pct", 2.0), "trail": Exit("pct", 1.0)}, "target 2 % and trailing stop 1 %"),
+        ({"stop": None}, "no stop, no target"),
+    ],
+)
+def test_a_card_says_where_its_positions_end(engine: ToyEngine, exits: dict[str, Any], words: str) -> None:
+    at_work(engine, adopted(setup=replace(SETUP, **exits)))
+
+    assert words in said(page())
 
 
 def test_a_desk_without_strategies_says_what_one_is_and_the_way_to_it(engine: ToyEngine) -> None:

@@ -114,20 +114,25 @@ def named(wish: Mapping[str, Any]) -> str:
 
 
 def _what_happens(wish: Mapping[str, Any], setup: Setup) -> str:
-    ways = (("stop", setup.stop), ("target", setup.target), ("trailing stop", setup.trail))
-    exits = [f"{name} {e.words}" for name, e in ways if e is not None]
+    exits = exit_words(setup)
     lines = [
         f"It is asked each time a {wish['interval']} bar of these symbols has closed; a changed mind becomes an order "
         "at market, through every gate.",
         *([f"It enters by {setup.entry.words}; the backtest entered at the market."] if setup.entry else []),
         f"Sizes: {_size(setup)}; {'long and short' if setup.short else 'long only'}.",
         *_let_in(setup),
-        f"Exits, counted from the close that decided: {' and '.join(exits)}."
+        f"Exits, counted from the close that decided: {exits}."
         if exits
         else "No stop, no target and no trailing stop: only the strategy itself closes what it opens.",
         "It touches only what it opened itself. Bars that close while no engine runs are not traded.",
     ]
     return "\n".join(f"- {wording.plain(line)}" for line in lines)
+
+
+def exit_words(setup: Setup) -> str:
+    """`stop 1 % and target 2 %`; nothing where only the strategy itself closes what it opens."""
+    ways = (("stop", setup.stop), ("target", setup.target), ("trailing stop", setup.trail))
+    return " and ".join(f"{name} {e.words}" for name, e in ways if e is not None)
 
 
 def _let_in(setup: Setup) -> list[str]:

@@ -18,6 +18,7 @@ from domain.errors import DeskError
 from domain.quotes import Quote
 from strategies.base import find
 from ui import bot_reading, dialogs, filters_form, palettes, roles, wording
+from ui.adopting import exit_words
 from ui.bot_reading import Work
 from ui.bot_trades import figures
 from ui.session import Open
@@ -87,6 +88,7 @@ def _head(app: Open, one: Adoption, where: Standing) -> None:
         st.badge(where.rung.upper(), color="blue", icon=":material/stairs:")
         st.markdown(f"**{wording.plain(title(one))}**")
     said = [f"{one.id}, account {one.account}, since {wording.hour(one.since, app.zone)} by {one.actor}"]
+    said.append(exit_words(one.setup) or "no stop, no target")
     if let_in := filters_form.words(one.setup.to_dict()["filters"], one.setup.good_for):
         said.append(f"let in by {let_in}")
     st.caption(wording.plain(" · ".join(said)))
