@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 # The longest, in the order in which they begin; all others are short enough for any order.
 FIRST = (
     "browser",
+    "browser on the live page",
     "test_etrade_trading.py",
     "test_adopting.py",
     "test_mute_broker.py",
@@ -35,14 +36,15 @@ FIRST = (
     "test_training_page.py",
     "test_trading_bot.py",
 )
+ON_THE_LIVE_PAGE = ("test_desk_bar.py", "test_heard.py", "test_live_dashboard.py", "test_look.py", "test_orders.py")
 _RANKS = {unit: number for number, unit in enumerate(FIRST)}
 
 
 def unit(nodeid: str) -> str:
-    """What runs in one process: a file; all that needs a Chromium; all that needs a PostgreSQL server."""
+    """What runs in one process: a file; half of what needs a Chromium; all that needs a PostgreSQL server."""
     path = nodeid.partition("::")[0]
     if "tests/browser/" in path:
-        return "browser"
+        return "browser on the live page" if path.endswith(ON_THE_LIVE_PAGE) else "browser"
     if path.endswith("test_postgres.py") or re.search(r"\[(.*-)?postgres\b", nodeid):
         return "postgres"
     return path.rpartition("/")[2]
