@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
-from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests, ScriptRequestType
 from streamlit.runtime.state.safe_session_state import SafeSessionState
@@ -102,6 +106,66 @@ def test_what_waits_is_had_once() -> None:
     assert heard._taken(requests) is None
     assert requests.on_scriptrunner_ready().type is ScriptRequestType.STOP
     assert not requests.request_rerun(tick()), "a run that ended takes nothing more"
+
+
+class Ended:
+    """A session whose run is over but was not heard out yet, and what it is asked in the end."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, object]]] = []
+        self._state, self._client_state = AppSessionState.APP_IS_RUNNING, ClientState(page_script_hash="live")
+        requests = ScriptRequests()
+        requests.request_stop()
+        self._scriptrunner: object = SimpleNamespace(_requests=requests)
+        self._event_loop = SimpleNamespace(call_later=lambda _, turn, *said: self.later.append((turn, said)))
+        self.later: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self.hears = heard._with_what_waits(lambda _, state: self.asked.append(self._told(state)))
+
+    @staticmethod
+    def _told(state: ClientState) -> tuple[str, dict[str, object]]:
+        return state.fragment_id, values(state.widget_states)
+
+    def hear(self, fragment: str, *widgets: WidgetState) -> None:
+        self.hears(self, ClientState(fragment_id=fragment, widget_states=WidgetStates(widgets=widgets)))
+
+    def wait(self) -> None:
+        turn, said = self.later.pop()
+        turn(*said)
+
+
+def test_what_is_asked_while_a_run_ends_comes_in_its_order_once_that_is_heard_out() -> None:
+    session = Ended()
+    session.hear("ticket", WidgetState(id="shares", double_value=7))
+    session.wait()
+    assert session.asked == []
+
+    session._scriptrunner = None
+    session.hear("ticket", WidgetState(id="shares", double_value=8))
+    session.wait()
+
+    assert [said["shares"] for _, said in session.asked] == [7.0, 8.0]
+    assert session.later == []
+
+
+def test_a_press_that_was_put_off_goes_along_with_the_whole_page_and_comes_once() -> None:
+    session = Ended()
+    session.hear("ticket", WidgetState(id="shares", double_value=7), WidgetState(id="buy", trigger_value=True))
+
+    session.hear("", WidgetState(id="shares", double_value=8))
+    session._scriptrunner = None
+    session.wait()
+
+    assert session.asked == [("", {"shares": 8.0, "buy": True})]
+
+
+def test_a_run_that_is_never_heard_out_holds_nobody_up_for_ever() -> None:
+    session = Ended()
+    session.hear("ticket", WidgetState(id="buy", trigger_value=True))
+
+    for _ in range(heard.MOST_TRIES):
+        session.wait()
+
+    assert session.asked == [("ticket", {"buy": True})]
 
 
 @pytest.mark.parametrize(

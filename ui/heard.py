@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -88,22 +89,56 @@ def _unknown() -> str:
 
 
 def _with_what_waits(ask: Callable[[AppSession, ClientState | None], None]) -> Callable[..., None]:
-    def request_rerun(self: AppSession, client_state: ClientState | None, tries: int = 0) -> None:
-        runner = self._scriptrunner
-        if client_state is None or runner is None:
-            ask(self, client_state)
-        elif client_state.fragment_id:
-            ended = runner._requests._state is ScriptRequestType.STOP
-            if ended and tries < MOST_TRIES and self._state is not AppSessionState.SHUTDOWN_REQUESTED:
-                # its last words are still on their way, and nobody would hear them once there is another run
-                asked = ClientState.FromString(client_state.SerializeToString())
-                self._event_loop.call_later(TRY_AGAIN_S, request_rerun, self, asked, tries + 1)
+    def request_rerun(self: AppSession, client_state: ClientState | None) -> None:
+        runner, put_off = self._scriptrunner, _put_off(self)
+        if client_state is not None and client_state.fragment_id:
+            if put_off or _ends(self):
+                put_off.append(ClientState.FromString(client_state.SerializeToString()))
+                if len(put_off) == 1:
+                    self._event_loop.call_later(TRY_AGAIN_S, turn, self, 1)
             else:
                 ask(self, client_state)
-        else:
-            ask(self, _joined(self, runner, client_state))
+            return
+        if client_state is not None:
+            for earlier in put_off:  # all of the page: what was asked for before goes along
+                client_state = _both(earlier.widget_states, client_state)
+            if runner is not None:
+                client_state = _joined(self, runner, client_state)
+        put_off.clear()
+        ask(self, client_state)
+
+    def turn(self: AppSession, tries: int) -> None:
+        """What was put off, in the order in which it was asked for, once the run before has been heard out."""
+        put_off = _put_off(self)
+        if put_off and _ends(self) and tries < MOST_TRIES:
+            self._event_loop.call_later(TRY_AGAIN_S, turn, self, tries + 1)
+            return
+        while put_off:
+            ask(self, put_off.popleft())
 
     return request_rerun
+
+
+def _put_off(session: AppSession) -> deque[ClientState]:
+    found: deque[ClientState] = session.__dict__.setdefault("put_off", deque())
+    return found
+
+
+def _ends(session: AppSession) -> bool:
+    """A run is over, but its last words are still on their way; nobody would hear them once there is another one."""
+    runner = session._scriptrunner
+    return (
+        runner is not None
+        and runner._requests._state is ScriptRequestType.STOP
+        and session._state is not AppSessionState.SHUTDOWN_REQUESTED
+    )
+
+
+def _both(earlier: WidgetStates, asked: ClientState) -> ClientState:
+    """The later one, with what was pressed before it."""
+    both = ClientState.FromString(asked.SerializeToString())
+    both.widget_states.CopyFrom(script_requests._coalesce_widget_states(earlier, asked.widget_states))
+    return both
 
 
 def _joined(session: AppSession, runner: ScriptRunner, asked: ClientState) -> ClientState:
@@ -115,10 +150,7 @@ def _joined(session: AppSession, runner: ScriptRunner, asked: ClientState) -> Cl
     waiting = _taken(runner._requests)
     if waiting is None or waiting.widget_states is None:
         return asked
-    both = ClientState.FromString(asked.SerializeToString())
-    states = script_requests._coalesce_widget_states(waiting.widget_states, asked.widget_states)
-    both.widget_states.CopyFrom(states)
-    return both
+    return _both(waiting.widget_states, asked)
 
 
 def _with_its_address(handle: Callable[..., None]) -> Callable[..., None]:
