@@ -11,14 +11,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import bootstrap
-import performance_utils as pu
 from desk.first_trade import FirstTrade, FirstTrades, first_trade
 from desk.reader import Reader
 from domain.commands import CommandState, Kind
 from domain.orders import Fill, OrderType, Purpose, Side, Status
 from tests.conftest import ROOT
 from tests.peopled import Peopled, peopled
-from tests.toy_engine import PRICE, ToyEngine, of_this_machine
+from tests.toy_engine import PRICE, ToyEngine, open_market
 from tests.trading import PaperDesk, trading
 from ui import guide, guide_steps
 
@@ -177,17 +176,8 @@ async def test_the_ledger_is_asked_again_only_where_it_moved(desk: PaperDesk) ->
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyEngine]:
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("SIMULATED_START", "2026-11-20T10:30")
-    monkeypatch.chdir(ROOT)
-    bootstrap.people.cache_clear()
-    bootstrap._trading.cache_clear()
-    monkeypatch.setattr(bootstrap, "_started", None)
-    bootstrap.people().prefer("symbol", "AAPL")
-    yield of_this_machine(tmp_path / "data")
-    bootstrap.people.cache_clear()
-    bootstrap._trading.cache_clear()
-    pu.use_desk(None)
+    with open_market(tmp_path / "data", monkeypatch) as engine:
+        yield engine
 
 
 def dashboard() -> AppTest:

@@ -12,14 +12,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import bootstrap
-import performance_utils as pu
 from domain.commands import Command, Kind
 from domain.instruments import instrument
 from domain.orders import Side
 from domain.quotes import Quote
 from tests.conftest import ROOT
 from tests.ledgers import NOW
-from tests.toy_engine import ToyEngine, of_this_machine
+from tests.toy_engine import ToyEngine, open_market
 from ui import ticket_fields
 
 TICKET = {
@@ -38,17 +37,8 @@ TICKET = {
 @pytest.fixture(autouse=True)
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyEngine]:
     """A machine whose simulated market is open and whose engine answers when told to."""
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("SIMULATED_START", "2026-11-20T10:30")
-    monkeypatch.chdir(ROOT)
-    bootstrap.people.cache_clear()
-    bootstrap._trading.cache_clear()
-    monkeypatch.setattr(bootstrap, "_started", None)
-    bootstrap.people().prefer("symbol", "AAPL")
-    yield of_this_machine(tmp_path / "data")
-    bootstrap.people.cache_clear()
-    bootstrap._trading.cache_clear()
-    pu.use_desk(None)
+    with open_market(tmp_path / "data", monkeypatch) as engine:
+        yield engine
 
 
 def dashboard(preview: str = "") -> AppTest:

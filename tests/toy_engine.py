@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import bootstrap
+import performance_utils
 from desk.inbox import Inbox
 from desk.lease import Lease
 from desk.ledger import Ledger
@@ -165,3 +169,19 @@ class ToyEngine:
 def of_this_machine(data: Path) -> ToyEngine:
     """One whose clock is the pages' own."""
     return ToyEngine(data, bootstrap.trading().clock)
+
+
+@contextmanager
+def open_market(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyEngine]:
+    """A machine whose simulated market is open and shows AAPL, and whose engine answers when told to."""
+    monkeypatch.setenv("DATA_DIR", str(data))
+    monkeypatch.setenv("SIMULATED_START", "2026-11-20T10:30")
+    monkeypatch.chdir(Path(__file__).parents[1])
+    bootstrap.people.cache_clear()
+    bootstrap._trading.cache_clear()
+    monkeypatch.setattr(bootstrap, "_started", None)
+    bootstrap.people().prefer("symbol", "AAPL")
+    yield of_this_machine(data)
+    bootstrap.people.cache_clear()
+    bootstrap._trading.cache_clear()
+    performance_utils.use_desk(None)
